@@ -1,0 +1,32 @@
+import type { ViteUserConfig } from "vitest/config";
+
+const SOAK_FILES = "test/soak/**/*.test.ts";
+const HOUR_MS = 3_600_000;
+
+export interface TestLane {
+  /** True: packages resolve to `src`. False: to `dist`. */
+  readonly source: boolean;
+  /** True: the long counts only. */
+  readonly soak?: boolean;
+}
+
+/** One lane of tests. The lanes differ in what `@selvage/*` resolves to, and in nothing else. */
+export function testLane({ source, soak = false }: TestLane): ViteUserConfig {
+  const conditions = source ? ["@selvage/source"] : [];
+  const resolve = { conditions: [...conditions, "node", "import", "module", "default"] };
+  return {
+    resolve,
+    ssr: { resolve },
+    test: {
+      include: soak ? [SOAK_FILES] : ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
+      exclude: ["**/node_modules/**", ...(soak ? [] : [SOAK_FILES])],
+      passWithNoTests: soak,
+      allowOnly: false,
+      pool: "forks",
+      // Workers that a test starts are Node's own, not vitest's: they must resolve as the test does.
+      execArgv: [...conditions.map((name) => `--conditions=${name}`), "--expose-gc"],
+      env: soak ? { SELVAGE_SOAK: "1" } : {},
+      ...(soak ? { testTimeout: HOUR_MS } : {}),
+    },
+  };
+}
