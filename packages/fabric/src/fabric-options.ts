@@ -1,0 +1,80 @@
+/** What a fabric is opened with. */
+import { invalidArgument } from "./errors.ts";
+import { GRANULE_BYTES } from "./memory-pool.ts";
+import type { Quota } from "./tenant.ts";
+
+/** Options of `Fabric.open`. */
+export interface FabricOptions {
+  /** Memory to lease, in bytes; rounded down to a multiple of 64. Default 256 MiB. Untouched memory costs nothing. */
+  readonly memoryBytes?: number;
+  /** Blocks of 512 bytes to lease. Default 65,536 (32 MiB). */
+  readonly blocks?: number;
+  /** Whether threads share the memory. False puts it on plain ArrayBuffers; tickets then serve this thread only. */
+  readonly shared?: boolean;
+  /** Hands out private copies from `with`, and poisons reclaimed bytes: for tests. Default false. */
+  readonly guard?: boolean;
+  /** `"auto"`: the fabric ticks by itself. `"manual"`: time stands still until `tick(nowMs)`. Default `"auto"`. */
+  readonly tick?: "auto" | "manual";
+  /** How often an automatic tick runs, in milliseconds. Default 10. */
+  readonly tickMs?: number;
+  /** Most leases at a time. Default 1,048,576; 64 bytes each once used. */
+  readonly maxLeases?: number;
+  /** How long a live thread may stay silent before ended leases that wait for it are fenced. Default 30,000. */
+  readonly fenceAfterMs?: number;
+  /** Quotas by tenant. A tenant without one is bounded by the fabric's capacity. */
+  readonly tenants?: Readonly<Record<string, Quota>>;
+}
+
+/** {@link FabricOptions} with the defaults filled in. */
+export type ResolvedOptions = Required<FabricOptions>;
+
+/** The defaults of {@link FabricOptions}. */
+export const FABRIC_DEFAULTS: ResolvedOptions = Object.freeze({
+  memoryBytes: 256 * 1024 * 1024,
+  blocks: 65_536,
+  shared: true,
+  guard: false,
+  tick: "auto",
+  tickMs: 10,
+  maxLeases: 1_048_576,
+  fenceAfterMs: 30_000,
+  tenants: {},
+});
+
+/** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
+export function resolveOptions(options: FabricOptions): ResolvedOptions {
+  if (typeof options !== "object" || options === null)
+    throw invalidArgument("options", "an object", options);
+  const resolved: ResolvedOptions = { ...FABRIC_DEFAULTS, ...defined(options) };
+  checkCount("memoryBytes", resolved.memoryBytes, GRANULE_BYTES, 2 ** 40);
+  checkCount("blocks", resolved.blocks, 0, 2 ** 26);
+  checkCount("maxLeases", resolved.maxLeases, 1, 2 ** 25);
+  checkCount("tickMs", resolved.tickMs, 1, 60_000);
+  checkCount("fenceAfterMs", resolved.fenceAfterMs, 1, 2 ** 40);
+  checkFlag("shared", resolved.shared);
+  checkFlag("guard", resolved.guard);
+  if (resolved.tick !== "auto" && resolved.tick !== "manual")
+    throw invalidArgument("tick", '"auto" or "manual"', resolved.tick);
+  for (const [name, quota] of Object.entries(resolved.tenants)) {
+    for (const key of ["memoryBytes", "blocks", "leases"] as const) {
+      const most = quota[key];
+      if (most !== undefined) checkCount(`tenants.${name}.${key}`, most, 0, 2 ** 40);
+    }
+  }
+  const memoryBytes = Math.floor(resolved.memoryBytes / GRANULE_BYTES) * GRANULE_BYTES;
+  return { ...resolved, memoryBytes };
+}
+
+// An option given as undefined means its default, as an absent one does.
+function defined(options: FabricOptions): FabricOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function checkCount(name: string, value: unknown, least: number, most: number): void {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most)
+    throw invalidArgument(name, `a whole number from ${least} to ${most}`, value);
+}
+
+function checkFlag(name: string, value: unknown): void {
+  if (typeof value !== "boolean") throw invalidArgument(name, "true or false", value);
+}

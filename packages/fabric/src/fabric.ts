@@ -1,0 +1,361 @@
+/** The fabric: what a thread opens to lease memory and blocks. */
+import { attach, Attachments, endedOrUnknown, type Threads } from "./attachments.ts";
+import { BlockBuilder, MemBuilder, type LeaseRequest } from "./builders.ts";
+import { BlockLease } from "./block-lease.ts";
+import { BlockPool, ramBlockDevice, type BlockPiece } from "./block-pool.ts";
+import { ControlPlane } from "./control-plane.ts";
+import { STOP_AT } from "./control-layout.ts";
+import { FabricError, invalidArgument } from "./errors.ts";
+import { FabricEvents, type FabricEvent, type Unsubscribe } from "./events.ts";
+import { resolveOptions, type FabricOptions, type ResolvedOptions } from "./fabric-options.ts";
+import { Ledger, type ResourceStats } from "./ledger.ts";
+import { Lessor, type ReclaimSummary } from "./lessor.ts";
+import { MemLease } from "./mem-lease.ts";
+import { MemoryPool, type MemPiece } from "./memory-pool.ts";
+import type { BlockDevice, Clock, MemoryProvider, Random, Timer } from "./ports.ts";
+import { Tenant, TENANTS_MAX } from "./tenant.ts";
+import { forgetThread } from "./thread-registry.ts";
+import { checkTicket, formatId, parseId, type BlockTicket, type MemTicket } from "./ticket.ts";
+
+/** The host, as a fabric needs it. */
+export interface FabricPorts {
+  readonly clock: Clock;
+  readonly timer: Timer;
+  readonly random: Random;
+  readonly memory: MemoryProvider;
+  /** Other threads; without it, tickets serve this thread only. */
+  readonly threads?: Threads;
+  /** What this thread has attached to, if it keeps that beyond this fabric. */
+  readonly attachments?: Attachments;
+  /** A thread beside this one that advances the clock and renews; without it, only `tick` does. */
+  readonly keeper?: (control: ControlPlane) => Keeper;
+  /** Where blocks live. Default: in memory. */
+  readonly blockDevice?: (numBlocks: number) => BlockDevice;
+}
+
+/** A thread that advances a fabric's clock and renews leases beside the work. */
+export interface Keeper {
+  /** Sweeps a renewal desk (`@selvage/leasekit`) as well. */
+  watch(desk: SharedArrayBuffer): void;
+  stop(): void;
+}
+
+/** How long `close` waits. */
+export interface CloseOptions {
+  /** How long leases may go on by themselves before they are revoked, in milliseconds from now. Default 0. */
+  readonly deadlineMs?: number;
+}
+
+/** What `close` left. All zero when every byte went back. */
+export interface CloseSummary {
+  /** Leases revoked because they did not end in time. */
+  readonly revoked: number;
+  /** Ended leases whose bytes a thread may still be touching. */
+  readonly pending: number;
+  readonly pendingBytes: number;
+}
+
+/** The accounts of a fabric. */
+export interface FabricStats {
+  readonly memory: ResourceStats;
+  readonly blocks: ResourceStats;
+}
+
+/** How often `close` looks, and how long it waits for threads after the last lease ended, in milliseconds. */
+const closeStepMs = 5;
+const closeQuietMs = 1_000;
+
+/**
+ * Leases over memory and blocks. The thread that opens a fabric owns it: it grants and reclaims; other threads
+ * attach by ticket.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Fabric } from "selvage";
+ *
+ * using fabric = Fabric.open({ memoryBytes: 1 << 20, tick: "manual" });
+ * const lease = fabric.mem().minBytes(64).leaseMs(500).label("scratch").acquire();
+ * fabric.tick(lease.expiresAtMs);
+ * assert.equal(lease.state, "expired");
+ * assert.equal(fabric.stats().memory.freeBytes, 1 << 20);
+ * ```
+ */
+export class Fabric implements Disposable, AsyncDisposable {
+  /** 128 unguessable bits as 32 hexadecimal digits. */
+  readonly fabricId: string;
+  /** What the fabric was opened with, defaults filled in. */
+  readonly options: ResolvedOptions;
+  /** The shared words behind the leases, for engines that renew or watch them. */
+  readonly control: ControlPlane;
+  readonly #ports: FabricPorts;
+  readonly #events = new FabricEvents();
+  readonly #lessor: Lessor;
+  readonly #memory: MemoryPool;
+  readonly #blocks: BlockPool;
+  readonly #tenants = new Map<string, Tenant>();
+  readonly #attachments: Attachments;
+  readonly #stopTicking: () => void;
+  readonly #threads: ReturnType<Threads["host"]> | undefined;
+  #keeper: Keeper | undefined;
+  #isClosed = false;
+
+  /** For `open`. */
+  protected constructor(options: FabricOptions, ports: FabricPorts) {
+    this.options = resolveOptions(options);
+    this.#ports = ports;
+    const { maxLeases, shared, guard, tick } = this.options;
+    const id = new Int32Array(4);
+    ports.random.fill(id);
+    this.fabricId = formatId(id);
+    const memory = ports.memory.reserve(ControlPlane.bytesFor(maxLeases), { shared });
+    const baseMs = Math.floor(ports.clock.nowMs());
+    const manual = tick === "manual";
+    const handle = { fabricId: this.fabricId, baseMs, slots: maxLeases, manual, guard };
+    this.control = new ControlPlane(memory, handle);
+    this.#memory = new MemoryPool({
+      provider: ports.memory,
+      shared,
+      guard,
+      ledger: new Ledger(this.options.memoryBytes),
+    });
+    const device = (ports.blockDevice ?? ramBlockDevice)(this.options.blocks);
+    this.#blocks = new BlockPool(device, new Ledger(device.numBlocks * 512));
+    this.#threads = ports.threads?.host(this.fabricId, (nonce) => this.#threadExited(nonce));
+    this.#lessor = new Lessor({
+      control: this.control,
+      events: this.#events,
+      random: ports.random,
+      guard,
+      fenceAfterMs: this.options.fenceAfterMs,
+      nowMs: () => ports.clock.nowMs(),
+      nudge: () => this.#threads?.nudge(),
+    });
+    this.#attachments =
+      ports.attachments ??
+      new Attachments({
+        clock: ports.clock,
+        random: ports.random,
+        memory: ports.memory,
+        threads: ports.threads,
+      });
+    this.#stopTicking = manual
+      ? () => {}
+      : ports.timer.every(this.options.tickMs, () => void this.tick(ports.clock.nowMs()));
+  }
+
+  /**
+   * Opens a fabric owned by this thread. Memory is reserved when it is first leased.
+   * @throws FabricError `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED` (the host has no room for the lease table).
+   */
+  static open(options: FabricOptions, ports: FabricPorts): Fabric {
+    return new Fabric(options, ports);
+  }
+
+  /** Asks for memory. */
+  mem(): MemBuilder {
+    return new MemBuilder((request) => this.#acquireMem(request));
+  }
+
+  /** Asks for blocks. */
+  block(): BlockBuilder {
+    return new BlockBuilder(async (request) => this.#acquireBlock(request));
+  }
+
+  /**
+   * Reaches a memory lease by its ticket: one of this fabric, or of another thread's.
+   * @throws FabricError `LEASE_EXPIRED`, `REVOKED`, `NOT_FOUND`, `INVALID_ARGUMENT`, `UNSUPPORTED`.
+   */
+  attachMem(ticket: MemTicket): MemLease {
+    checkTicket(ticket, "mem");
+    if (ticket.fabric.fabricId !== this.fabricId) return this.#attachments.attachMem(ticket);
+    const record = this.#lessor.slots.at(ticket.slot);
+    if (record?.lease instanceof MemLease && record.generation === ticket.generation) {
+      const piece = record.piece as MemPiece;
+      const memory = piece.arena.memory;
+      // From the fabric's own books, not from the ticket: a ticket with other figures must not reach other bytes.
+      const own = { ...ticket, offset: piece.offset, bytes: piece.bytes };
+      return attach(this.#lessor, own, memory);
+    }
+    throw endedOrUnknown(this.control, ticket);
+  }
+
+  /** Reaches a block lease by its ticket. Errors as {@link attachMem}, by rejection. */
+  async attachBlock(ticket: BlockTicket): Promise<BlockLease> {
+    checkTicket(ticket, "block");
+    if (ticket.fabricId !== this.fabricId)
+      throw new FabricError("UNSUPPORTED", "Cannot attach: the blocks belong to another fabric", {
+        fabricId: ticket.fabricId,
+      });
+    const record = this.#lessor.slots.at(ticket.slot);
+    const isHere =
+      record?.lease instanceof BlockLease &&
+      record.generation === ticket.generation &&
+      this.control.hasId(ticket.slot, parseId(ticket.leaseId));
+    if (!isHere || !record.lease.isLive) throw endedOrUnknown(this.control, ticket);
+    return record.lease as BlockLease;
+  }
+
+  /** The leases that stand, in no order. */
+  leases(): readonly (MemLease | BlockLease)[] {
+    const live: (MemLease | BlockLease)[] = [];
+    for (const record of this.#lessor.slots.records())
+      if (record.terminal === 0) live.push(record.lease);
+    return live;
+  }
+
+  /** The lease of an id, if it stands and its id was ever asked for. */
+  find(leaseId: string): MemLease | BlockLease | undefined {
+    const record = this.#lessor.slots.find(leaseId);
+    return record === undefined || record.terminal !== 0 ? undefined : record.lease;
+  }
+
+  /**
+   * Raises the clock to `nowMs` (never back), ends what is due and gives bytes back. With `tick: "auto"` nobody has
+   * to call it. Costs what it ends, not what it holds.
+   */
+  tick(nowMs: number): ReclaimSummary {
+    if (!Number.isFinite(nowMs)) throw invalidArgument("nowMs", "milliseconds", nowMs);
+    const summary = this.#lessor.tick(nowMs);
+    const failure = this.#events.takeFailure();
+    if (failure !== undefined) throw failure;
+    return summary;
+  }
+
+  /** Where the bytes are, and how leases ended. `leased + free + quarantined + fenced = capacity`, always. */
+  stats(): FabricStats {
+    const tenant = this.#tenants.get("default");
+    return {
+      memory: this.#memory.ledger.stats(this.#memory.largestFreeBytes(tenant)),
+      blocks: this.#blocks.ledger.stats(this.#blocks.largestFreeBytes(tenant)),
+    };
+  }
+
+  /** Calls `listener` with every event, synchronously. What it throws, `tick` rethrows. */
+  subscribe(listener: (event: FabricEvent) => void): Unsubscribe {
+    return this.#events.subscribe(listener);
+  }
+
+  /** Real time, never behind the fabric's clock; the fabric's clock where it is ticked by hand. */
+  nowMs(): number {
+    return this.#lessor.nowMs();
+  }
+
+  /** The thread beside this one that advances the clock, if the host has one. Starts it. */
+  keeper(): Keeper | undefined {
+    const { tick, shared } = this.options;
+    if (tick === "manual" || !shared || this.#isClosed) return undefined;
+    return (this.#keeper ??= this.#ports.keeper?.(this.control));
+  }
+
+  /** Notes that the owner's thread is at work, for renewals that depend on it. */
+  progress(): void {
+    this.#lessor.pulse.progress();
+  }
+
+  /** Tries the teardown of a lease again whose bytes could not be zeroed. @throws FabricError `INVALID_ARGUMENT`. */
+  unfence(leaseId: string): void {
+    this.#lessor.unfence(leaseId);
+  }
+
+  /**
+   * Closes the fabric: no more grants; leases may end by themselves until `deadlineMs` from now; the rest is revoked.
+   * Always finishes: at most about a second after the deadline, and says what it left.
+   */
+  async close(options: CloseOptions = {}): Promise<CloseSummary> {
+    const deadlineMs = options.deadlineMs ?? 0;
+    if (!(deadlineMs >= 0)) throw invalidArgument("deadlineMs", "milliseconds from 0 up", deadlineMs);
+    const wasClosed = this.#isClosed;
+    this.#isClosed = true;
+    const { clock } = this.#ports;
+    const startMs = clock.nowMs();
+    while (!wasClosed && this.leases().length > 0 && clock.nowMs() - startMs < deadlineMs)
+      await this.#step();
+    const revoked = this.leases().length;
+    this.#lessor.revokeAll();
+    const quietFromMs = clock.nowMs();
+    while (this.#lessor.pending > 0 && clock.nowMs() - quietFromMs < closeQuietMs) await this.#step();
+    this.#end();
+    const { memory, blocks } = this.stats();
+    const pendingBytes =
+      memory.quarantinedBytes + memory.fencedBytes + blocks.quarantinedBytes + blocks.fencedBytes;
+    return { revoked, pending: this.#lessor.pending, pendingBytes };
+  }
+
+  /** Closes at once: every lease is revoked. Bytes that another thread may be touching are not waited for. */
+  [Symbol.dispose](): void {
+    this.#isClosed = true;
+    this.#lessor.revokeAll();
+    this.#end();
+  }
+
+  /** As `close()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #step(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#ports.timer.after(closeStepMs, () => {
+        if (this.options.tick === "auto") this.tick(this.#ports.clock.nowMs());
+        else this.tick(this.control.nowMs());
+        resolve();
+      });
+    });
+  }
+
+  #end(): void {
+    this.control.words.store(STOP_AT, 1);
+    this.#stopTicking();
+    this.#keeper?.stop();
+    this.#keeper = undefined;
+    this.#threads?.close();
+    this.#blocks.device.close();
+  }
+
+  #acquireMem(request: LeaseRequest): MemLease {
+    const ownerThread = this.#ports.threads?.threadId ?? 0;
+    return this.#lessor.grant({
+      ...this.#admit(request),
+      pool: this.#memory,
+      make: (parts, { arena, offset }) =>
+        new MemLease(parts, { memory: arena.memory, offset, ownerThread }),
+    }) as MemLease;
+  }
+
+  #acquireBlock(request: LeaseRequest): BlockLease {
+    return this.#lessor.grant<BlockPiece>({
+      ...this.#admit(request),
+      pool: this.#blocks,
+      make: (parts, { first, count }) =>
+        new BlockLease(parts, { device: this.#blocks.device, first, count }),
+    }) as BlockLease;
+  }
+
+  #admit(request: LeaseRequest): { tenant: Tenant; bytes: number; ttlMs: number; label: string } {
+    if (this.#isClosed)
+      throw new FabricError("DISCONNECTED", "Cannot acquire a lease: the fabric is closed", {
+        fabricId: this.fabricId,
+      });
+    this.keeper();
+    const { bytes, ttlMs, label } = request;
+    return { tenant: this.#tenant(request.tenant), bytes, ttlMs, label };
+  }
+
+  #tenant(name: string): Tenant {
+    const known = this.#tenants.get(name);
+    if (known !== undefined) return known;
+    if (this.#tenants.size === TENANTS_MAX)
+      throw new FabricError("CAPACITY_EXCEEDED", `Cannot admit tenant "${name}": too many tenants`, {
+        tenantsMax: TENANTS_MAX,
+      });
+    const tenant = new Tenant(name, this.options.tenants[name] ?? {});
+    this.#tenants.set(name, tenant);
+    return tenant;
+  }
+
+  #threadExited(nonce: number): void {
+    forgetThread(this.control, nonce);
+    if (!this.#isClosed && this.options.tick === "auto") this.tick(this.#ports.clock.nowMs());
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Leases over memory and blocks, and what they need from a host.
+ *
+ * @packageDocumentation
+ */
+export { AtomicsWords } from "./atomics-words.ts";
+export { AttachedSite, Attachments } from "./attachments.ts";
+export type { AttachmentPorts, ThreadHost, Threads } from "./attachments.ts";
+export { BlockLease } from "./block-lease.ts";
+export type { BlockRegion } from "./block-lease.ts";
+export { ramBlockDevice } from "./block-pool.ts";
+export { bufferMemoryProvider } from "./buffer-memory.ts";
+export { BlockBuilder, LEASE_SECS_DEFAULT, MemBuilder } from "./builders.ts";
+export type { LeaseRequest } from "./builders.ts";
+export { columnsCodec, JSON_BYTES_MAX, jsonCodec, rawCodec } from "./codecs.ts";
+export type { Codec } from "./codecs.ts";
+export { columnsBytes, layColumns, shapeOf, viewColumns, writeColumns } from "./columns.ts";
+export type {
+  Column,
+  ColumnArrays,
+  ColumnOf,
+  Columns,
+  ColumnShape,
+  ColumnsOf,
+  ColumnType,
+} from "./columns.ts";
+export { ControlPlane } from "./control-plane.ts";
+export type { ControlHandle, LeaseMoment, Renewal } from "./control-plane.ts";
+export {
+  assert,
+  describe,
+  FABRIC_ERRORS,
+  FabricError,
+  fromWire,
+  InvariantError,
+  invalidArgument,
+  isFabricError,
+  toWire,
+} from "./errors.ts";
+export type {
+  ErrorDetail,
+  ErrorDetails,
+  FabricErrorCode,
+  FabricErrorWire,
+  Recovery,
+} from "./errors.ts";
+export type { FabricEvent, FabricEventType, Unsubscribe } from "./events.ts";
+export { Fabric } from "./fabric.ts";
+export type { CloseOptions, CloseSummary, FabricPorts, FabricStats, Keeper } from "./fabric.ts";
+export { FABRIC_DEFAULTS } from "./fabric-options.ts";
+export type { FabricOptions, ResolvedOptions } from "./fabric-options.ts";
+export { checkTtl, LeaseHandle, TTL_MAX_MS } from "./lease-handle.ts";
+export type { LeaseParts, LeaseSite, RevokeOptions } from "./lease-handle.ts";
+export type { ReadonlyBytes } from "./lease-view.ts";
+export type { LeaseState } from "./lease-word.ts";
+export type { ResourceStats } from "./ledger.ts";
+export type { ReclaimSummary } from "./lessor.ts";
+export { MemLease } from "./mem-lease.ts";
+export type { Loan, MemRegion, WriteOption } from "./mem-lease.ts";
+export { memoryConformance } from "./memory-conformance.ts";
+export type { ConformanceCase, MemoryConformanceOptions } from "./memory-conformance.ts";
+export { GRANULE_BYTES, POISON } from "./memory-pool.ts";
+export { BLOCK_BYTES } from "./ports.ts";
+export type {
+  AbortSignalLike,
+  ArenaMemory,
+  BlockDevice,
+  Clock,
+  MemoryHandle,
+  MemoryKind,
+  MemoryProvider,
+  Random,
+  SharedWords,
+  Text,
+  Timer,
+} from "./ports.ts";
+export type { Quota } from "./tenant.ts";
+export { TENANTS_MAX } from "./tenant.ts";
+export { OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
+export { TimingWheel } from "./timing-wheel.ts";
+export { formatId, parseId } from "./ticket.ts";
+export type { BlockTicket, MemTicket } from "./ticket.ts";

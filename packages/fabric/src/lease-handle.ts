@@ -1,0 +1,287 @@
+/**
+ * What memory leases and block leases share: how a holder asks whether its lease still stands, and ends it.
+ * The same code runs on the owner's thread and on threads that attached by ticket; they differ in their
+ * {@link LeaseSite} only.
+ */
+import type { ControlPlane } from "./control-plane.ts";
+import { CLOCK_AT, slotAt } from "./control-layout.ts";
+import { FabricError, invalidArgument } from "./errors.ts";
+import {
+  ACTIVE,
+  EXPIRED,
+  generationOf,
+  isLiveState,
+  RELEASED,
+  REVOKED,
+  stateName,
+  stateOf,
+  WARNED,
+  type LeaseState,
+} from "./lease-word.ts";
+import type { ThreadPulse } from "./thread-registry.ts";
+import { formatId } from "./ticket.ts";
+
+/** The thread that a handle is used on, as the handle sees it. */
+export interface LeaseSite {
+  readonly control: ControlPlane;
+  readonly pulse: ThreadPulse;
+  /** Whether `with` hands out private copies (`guard: true`). */
+  readonly guard: boolean;
+  /** Real time, or the fabric's clock where that is ticked by hand. Never behind the fabric's clock. */
+  nowMs(): number;
+  /** Tells the owner that this slot has ended or was warned. */
+  attend(slot: number): void;
+  /** Keeps the slot's bytes from being reclaimed until `unpin`. */
+  pin(slot: number): void;
+  unpin(slot: number): void;
+  /** A lease's id became known as text. */
+  named(slot: number, generation: number, leaseId: string): void;
+  /** A ticket was made: from now on other threads may hold the lease. */
+  ticketed(slot: number): void;
+}
+
+/** Everything that a handle is made of. */
+export interface LeaseParts {
+  readonly site: LeaseSite;
+  readonly slot: number;
+  readonly generation: number;
+  /** The id: four words of `ids` from `idAt` on. */
+  readonly ids: Int32Array;
+  readonly idAt: number;
+  readonly tenant: string;
+  readonly label: string;
+  /** Bytes granted. */
+  readonly bytes: number;
+  /** The deadline at this moment, in milliseconds since the Unix epoch. */
+  readonly expiresAtMs: number;
+}
+
+/** How to take a lease back. */
+export interface RevokeOptions {
+  /** How long the holder may go on, to checkpoint. Default 0: at once. */
+  readonly graceMs?: number;
+}
+
+/** Longest TTL, in milliseconds: 17 years. */
+export const TTL_MAX_MS: number = 2 ** 39;
+
+/** Checks a TTL. @throws FabricError `INVALID_ARGUMENT`. */
+export function checkTtl(name: string, ttlMs: unknown): number {
+  if (typeof ttlMs !== "number" || !(ttlMs > 0 && ttlMs <= TTL_MAX_MS))
+    throw invalidArgument(name, `milliseconds above 0 and up to ${TTL_MAX_MS}`, ttlMs);
+  return Math.ceil(ttlMs);
+}
+
+/** A right to use a resource until a time. */
+export abstract class LeaseHandle {
+  /** `"mem"` or `"block"`. */
+  abstract readonly kind: "mem" | "block";
+  /** Times the lease's slot has been granted; stale handles differ in it. */
+  readonly generation: number;
+  /** Slot of the fabric's lease table: small, reused, for diagnosis only. */
+  readonly slot: number;
+  /** Whom the bytes are counted against. */
+  readonly tenant: string;
+  /** What the holder called it; empty if nothing. */
+  readonly label: string;
+  /** Bytes granted: what was asked for, rounded up. */
+  readonly bytes: number;
+  /** For the other modules of this package. */
+  protected readonly site: LeaseSite;
+  readonly #plain: Int32Array;
+  readonly #at: number;
+  // The authority's high word while the lease stands as this handle last saw it.
+  #high: number;
+  // The id, as four fields rather than an array: a lease is granted more often than it is named.
+  readonly #id0: number;
+  readonly #id1: number;
+  readonly #id2: number;
+  readonly #id3: number;
+
+  protected constructor(parts: LeaseParts) {
+    this.site = parts.site;
+    this.slot = parts.slot;
+    this.generation = parts.generation;
+    this.tenant = parts.tenant;
+    this.label = parts.label;
+    this.bytes = parts.bytes;
+    this.#lastDeadlineMs = parts.expiresAtMs;
+    this.#plain = parts.site.control.plain;
+    this.#at = slotAt(parts.slot);
+    this.#high = this.#plain[this.#at + 1] as number;
+    this.#id0 = parts.ids[parts.idAt] as number;
+    this.#id1 = parts.ids[parts.idAt + 1] as number;
+    this.#id2 = parts.ids[parts.idAt + 2] as number;
+    this.#id3 = parts.ids[parts.idAt + 3] as number;
+  }
+
+  /** 128 unguessable bits as 32 hexadecimal digits. */
+  get leaseId(): string {
+    const leaseId = formatId(Int32Array.of(this.#id0, this.#id1, this.#id2, this.#id3));
+    this.site.named(this.slot, this.generation, leaseId);
+    return leaseId;
+  }
+
+  /** How the lease stands now. A deadline that has passed counts, also before the fabric has got round to it. */
+  get state(): LeaseState {
+    const control = this.site.control;
+    const { generation, state, deadlineMs } = control.moment(this.slot);
+    if (generation === this.generation && isLiveState(state)) {
+      if (control.nowMs() < deadlineMs) return state === ACTIVE ? "active" : "warned";
+      return state === ACTIVE ? "expired" : "revoked";
+    }
+    const end = control.endOf(this.slot, this.generation);
+    // The slot has been granted again since: what is left to say is that this lease is over.
+    return (end === undefined ? undefined : stateName(end)) ?? "expired";
+  }
+
+  /**
+   * When the lease ends unless it is renewed, in milliseconds since the Unix epoch. Another thread may renew it
+   * between this call and the next line; nobody makes it earlier but by `revoke`.
+   */
+  get expiresAtMs(): number {
+    const { generation, deadlineMs } = this.site.control.moment(this.slot);
+    if (generation === this.generation && deadlineMs > this.site.control.handle.baseMs)
+      this.#lastDeadlineMs = deadlineMs;
+    return this.#lastDeadlineMs;
+  }
+  // The deadline last seen: what `expiresAtMs` answers once the slot belongs to another lease.
+  #lastDeadlineMs: number;
+
+  /** True while every operation would pass its lease check. */
+  get isLive(): boolean {
+    return isLiveState(ordinal(this.state));
+  }
+
+  /**
+   * Gives the lease back now. Returns whether this call ended it: false if it had ended before, however.
+   * Safe from any thread; the bytes go back once no thread can touch them.
+   */
+  release(): boolean {
+    const { site, slot } = this;
+    void this.expiresAtMs;
+    // A lease whose deadline has passed has expired, even if its owner has not got round to saying so.
+    const due = site.control.moment(slot);
+    if (due.generation === this.generation && due.deadlineMs <= site.control.nowMs()) {
+      site.attend(slot);
+      return false;
+    }
+    const ended = site.control.end(slot, this.generation, RELEASED);
+    if (ended) site.attend(slot);
+    return ended;
+  }
+
+  /**
+   * Takes the lease back before its time. With a grace the holder is warned and may go on until it ends; without
+   * renewing. Returns whether this call did it.
+   */
+  revoke(options: RevokeOptions = {}): boolean {
+    const graceMs = options.graceMs ?? 0;
+    if (!(graceMs >= 0 && graceMs <= TTL_MAX_MS))
+      throw invalidArgument("graceMs", `milliseconds from 0 to ${TTL_MAX_MS}`, graceMs);
+    const { site, slot } = this;
+    void this.expiresAtMs;
+    const done =
+      graceMs === 0
+        ? site.control.end(slot, this.generation, REVOKED)
+        : site.control.warn(slot, this.generation, site.nowMs() + Math.ceil(graceMs));
+    if (done) site.attend(slot);
+    return done;
+  }
+
+  /** Releases the lease, if it still stands. Idempotent. */
+  [Symbol.dispose](): void {
+    this.release();
+  }
+
+  /** What a log line needs. */
+  toJSON(): object {
+    const { kind, leaseId, generation, state, tenant, label, bytes, expiresAtMs } = this;
+    return { kind, leaseId, generation, state, tenant, label, bytes, expiresAtMs };
+  }
+
+  /**
+   * Passes if the lease stands, else throws. Three plain loads: the authority's two words and the clock's low word.
+   *
+   * Order C1. A stale plain load can let an operation pass that an atomic one would refuse, never make it touch
+   * another tenant's bytes: those are handed out only after this thread has announced (Q2), and its announcement
+   * synchronises with the end of the lease. A torn pair, or a deadline more than 2^31 ms away, goes the slow way.
+   */
+  protected check(): void {
+    const plain = this.#plain;
+    const clock = plain[CLOCK_AT] as number;
+    const left = ((plain[this.#at] as number) - clock) | 0;
+    if (plain[this.#at + 1] !== this.#high || left <= 0) this.#checkSlowly();
+    const pulse = this.site.pulse;
+    if (clock !== pulse.clock) pulse.beat(clock);
+  }
+
+  /** The error that an operation on this lease ends with, now that it no longer stands. */
+  protected lapse(): FabricError {
+    const state = this.state;
+    const details = {
+      leaseId: this.leaseId,
+      label: this.label,
+      generation: this.generation,
+      state,
+      expiresAtMs: this.expiresAtMs,
+      nowMs: this.site.control.nowMs(),
+    };
+    const name = this.label === "" ? `lease ${details.leaseId}` : `lease "${this.label}"`;
+    if (state === "revoked")
+      return new FabricError("REVOKED", `Cannot use ${name}: it was revoked`, details);
+    const why = state === "released" ? "it was released" : "its deadline has passed";
+    return new FabricError("LEASE_EXPIRED", `Cannot use ${name}: ${why}`, details);
+  }
+
+  /** Renews in the authority; throws when it cannot. */
+  protected extend(ttlMs: number): number {
+    const { site, slot } = this;
+    const nowMs = site.nowMs();
+    const outcome = site.control.renew(slot, this.generation, nowMs, nowMs + checkTtl("ttlMs", ttlMs));
+    if (outcome === "renewed") return this.expiresAtMs;
+    if (outcome === "warned")
+      throw new FabricError("REVOKED", "Cannot renew: the lease is being revoked", {
+        leaseId: this.leaseId,
+        expiresAtMs: this.expiresAtMs,
+      });
+    if (outcome === "late" && this.isLive)
+      // The fabric's clock trails real time, by which the deadline has passed already.
+      throw new FabricError("LEASE_EXPIRED", "Cannot renew: the deadline has passed", {
+        leaseId: this.leaseId,
+        expiresAtMs: this.expiresAtMs,
+      });
+    throw this.lapse();
+  }
+
+  #checkSlowly(): void {
+    const control = this.site.control;
+    for (;;) {
+      const high = control.words.load(this.#at + 1);
+      const state = stateOf(high);
+      if (generationOf(high) !== this.generation || !isLiveState(state)) break;
+      const { generation, deadlineMs } = control.moment(this.slot);
+      if (generation !== this.generation) break;
+      if (control.nowMs() >= deadlineMs) break;
+      this.#high = high;
+      if (control.words.load(this.#at + 1) === high) return;
+    }
+    this.site.pulse.announce();
+    throw this.lapse();
+  }
+}
+
+function ordinal(state: LeaseState): number {
+  switch (state) {
+    case "active":
+      return ACTIVE;
+    case "warned":
+      return WARNED;
+    case "expired":
+      return EXPIRED;
+    case "released":
+      return RELEASED;
+    case "revoked":
+      return REVOKED;
+  }
+}

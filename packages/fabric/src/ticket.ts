@@ -1,0 +1,72 @@
+/** What crosses a thread so that it can reach a lease: plain data for `postMessage`, as good as the lease itself. */
+import type { ControlHandle } from "./control-plane.ts";
+import { invalidArgument } from "./errors.ts";
+import type { MemoryHandle } from "./ports.ts";
+
+/** Reaches a memory lease from another thread. Whoever has it can read and write until the lease ends. */
+export interface MemTicket {
+  readonly kind: "mem";
+  /** Layout of this ticket. */
+  readonly version: 1;
+  /** The lease, as 32 hexadecimal digits. */
+  readonly leaseId: string;
+  /** Slot of the lease table, and its generation. */
+  readonly slot: number;
+  readonly generation: number;
+  /** Where the bytes are in their arena. */
+  readonly offset: number;
+  readonly bytes: number;
+  readonly tenant: string;
+  readonly label: string;
+  /** The arena and the control memory; undefined when the fabric is not shared: then only its own thread attaches. */
+  readonly arena: MemoryHandle | undefined;
+  readonly arenaBytes: number;
+  readonly control: MemoryHandle | undefined;
+  readonly fabric: ControlHandle;
+  /** Which thread owns the fabric, as the host numbers them. */
+  readonly ownerThread: number;
+}
+
+/** Reaches a block lease of the same fabric. */
+export interface BlockTicket {
+  readonly kind: "block";
+  readonly version: 1;
+  readonly leaseId: string;
+  readonly slot: number;
+  readonly generation: number;
+  readonly fabricId: string;
+}
+
+const digits = /^[0-9a-f]{32}$/;
+
+/** Four words as 32 hexadecimal digits. */
+export function formatId(id: Int32Array): string {
+  let text = "";
+  for (const word of id) text += (word >>> 0).toString(16).padStart(8, "0");
+  return text;
+}
+
+/** Parses what {@link formatId} wrote. @throws FabricError `INVALID_ARGUMENT`. */
+export function parseId(text: unknown): Int32Array {
+  if (typeof text !== "string" || !digits.test(text))
+    throw invalidArgument("leaseId", "32 hexadecimal digits", text);
+  const id = new Int32Array(4);
+  for (let word = 0; word < 4; word++)
+    id[word] = Number.parseInt(text.slice(word * 8, word * 8 + 8), 16) | 0;
+  return id;
+}
+
+/** Checks the shape of a ticket that came from outside. @throws FabricError `INVALID_ARGUMENT`. */
+export function checkTicket(ticket: unknown, kind: "mem" | "block"): void {
+  if (typeof ticket !== "object" || ticket === null)
+    throw invalidArgument("ticket", `a ${kind} ticket`, ticket);
+  const { kind: came, version, slot, generation } = ticket as Partial<MemTicket>;
+  if (came !== (kind as string)) throw invalidArgument("ticket.kind", `"${kind}"`, came);
+  if (version !== 1) throw invalidArgument("ticket.version", "1", version);
+  if (!isCount(slot)) throw invalidArgument("ticket.slot", "a slot index", slot);
+  if (!isCount(generation)) throw invalidArgument("ticket.generation", "a generation", generation);
+}
+
+function isCount(value: unknown): boolean {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0;
+}

@@ -1,0 +1,15 @@
+/**
+ * Keeping leases, and trying again.
+ *
+ * @packageDocumentation
+ */
+export { LeaseScope } from "./lease-scope.ts";
+export type { Membership } from "./lease-scope.ts";
+export { RenewalDesk } from "./renewal-desk.ts";
+export type { DeskEntry, DeskReading, DeskState } from "./renewal-desk.ts";
+export { RenewalManager, STALL_MS_DEFAULT } from "./renewal-manager.ts";
+export type { Hold, HoldOptions, RenewalOptions, RenewalSummary } from "./renewal-manager.ts";
+export { RENEWAL_DEFAULTS, renewalDeadline, resolveRenewalPolicy } from "./renewal-policy.ts";
+export type { RenewalPolicy } from "./renewal-policy.ts";
+export { resolveRetryPolicy, RETRY_DEFAULTS, retryDelayMs } from "./retry-policy.ts";
+export type { RetryPolicy } from "./retry-policy.ts";

@@ -1,0 +1,198 @@
+/**
+ * Leases that want renewing, in shared memory, so that a thread beside the holder's (the keeper) renews them while
+ * the holder works. Any thread may sweep, several at once: renewing is idempotent, the authority word decides.
+ *
+ * ```
+ *  word  0       high-water mark: entries ever used
+ *  word 16 + 16i entry i
+ *        +0  version * 8 + state       +1 slot     +2 generation   +3 thread of the holder
+ *        +4  TTL in ms                 +5 ms from a renewal to the next   +6 stall limit in ms
+ *        +7  due, low word of clock    +8 hold ends, low word of clock
+ *        +9  renewals done             +10 renewals refused
+ * ```
+ *
+ * The owner's thread adds and removes; sweepers move a state from ARMED only.
+ * Invariant D1: fields +1 to +6 change only while the state is not ARMED, and every change raises the version. A
+ * sweeper that finds the same word 0 before and after reading them has read one registration; what it concludes it
+ * writes by compare-exchange on that word, so it never ends another registration's entry.
+ *
+ * Instants are low words of the fabric's clock, compared by their difference: spans up to 2^31 ms.
+ */
+import {
+  AtomicsWords,
+  FabricError,
+  OWNER_THREAD,
+  progressOf,
+  type ControlPlane,
+  type SharedWords,
+} from "@selvage/fabric";
+
+const entryWords = 16;
+const firstEntry = 16;
+const entriesMax = 65_536;
+const spanMaxMs = 2 ** 30;
+
+const free = 0;
+const armed = 1;
+const ended = 2;
+const lapsed = 3;
+
+/** One registration. */
+export interface DeskEntry {
+  readonly slot: number;
+  readonly generation: number;
+  /** Whose progress keeps it: the owner's thread is 0. */
+  readonly thread: number;
+  readonly ttlMs: number;
+  /** From one renewal to the next. */
+  readonly renewAfterMs: number;
+  /** How long the holder may be silent. */
+  readonly stallMs: number;
+  /** When the first renewal is due, and when the lease ends without one, in milliseconds since the Unix epoch. */
+  readonly dueAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+/** How an entry stands. `"ended"`: the lease is over. `"lapsed"`: its holder was silent for too long. */
+export type DeskState = "armed" | "ended" | "lapsed" | "free";
+
+/** What one entry has seen. */
+export interface DeskReading {
+  readonly state: DeskState;
+  /** Since it was added. */
+  readonly renewed: number;
+  readonly refused: number;
+  /** Milliseconds until it is due; negative once it is. */
+  readonly dueInMs: number;
+}
+
+const stateNames: readonly DeskState[] = ["free", "armed", "ended", "lapsed"];
+
+/** The desk, as one thread sees it. */
+export class RenewalDesk {
+  /** The memory itself, to hand to the keeper. */
+  readonly buffer: SharedArrayBuffer;
+  readonly #words: SharedWords;
+  // The owner's own list of entries given back.
+  readonly #freed: number[] = [];
+
+  /** A new desk, or another thread's. A new one is 4 MiB, of which only what is used takes memory. */
+  constructor(
+    buffer: SharedArrayBuffer = new SharedArrayBuffer((firstEntry + entriesMax * entryWords) * 4),
+  ) {
+    this.buffer = buffer;
+    this.#words = new AtomicsWords(new Int32Array(buffer));
+  }
+
+  /** Adds a registration; returns its entry. Owner only. @throws FabricError `CAPACITY_EXCEEDED`. */
+  add(control: ControlPlane, entry: DeskEntry): number {
+    const words = this.#words;
+    const index = this.#freed.pop() ?? words.load(0);
+    if (index === entriesMax)
+      throw new FabricError("CAPACITY_EXCEEDED", "Cannot keep another lease: the desk is full", {
+        entriesMax,
+      });
+    const at = entryAt(index);
+    const { baseMs } = control.handle;
+    words.store(at + 1, entry.slot);
+    words.store(at + 2, entry.generation);
+    words.store(at + 3, entry.thread);
+    words.store(at + 4, Math.min(Math.ceil(entry.ttlMs), spanMaxMs));
+    words.store(at + 5, Math.min(Math.max(1, Math.floor(entry.renewAfterMs)), spanMaxMs));
+    words.store(at + 6, Math.min(entry.stallMs, spanMaxMs));
+    words.store(at + 7, lowWord(Math.min(entry.dueAtMs - baseMs, Number.MAX_SAFE_INTEGER)));
+    words.store(at + 8, lowWord(entry.expiresAtMs - baseMs));
+    words.store(at + 9, 0);
+    words.store(at + 10, 0);
+    // Order D2: the fields come before the state; who sees ARMED with this version sees them (D1).
+    words.store(at, nextVersion(words.load(at)) | armed);
+    if (index === words.load(0)) words.store(0, index + 1);
+    return index;
+  }
+
+  /** Ends a registration. Owner only. */
+  remove(index: number): void {
+    const at = entryAt(index);
+    this.#words.store(at, nextVersion(this.#words.load(at)) | free);
+    this.#freed.push(index);
+  }
+
+  /** How an entry stands now. */
+  read(control: ControlPlane, index: number, nowMs: number): DeskReading {
+    const words = this.#words;
+    const at = entryAt(index);
+    const clock = lowWord(nowMs - control.handle.baseMs);
+    return {
+      state: stateNames[words.load(at) & 7] ?? "free",
+      renewed: words.load(at + 9),
+      refused: words.load(at + 10),
+      dueInMs: (words.load(at + 7) - clock) | 0,
+    };
+  }
+
+  /**
+   * Renews what is due and whose holder makes progress. `ownerIsHere`: the caller is the owner, at work now, whatever
+   * its stamp says. Costs two loads an entry that is not due.
+   */
+  sweep(control: ControlPlane, nowMs: number, ownerIsHere = false): void {
+    const clock = lowWord(Math.floor(nowMs) - control.handle.baseMs);
+    const count = this.#words.load(0);
+    for (let index = 0; index < count; index++) this.#visit(control, index, nowMs, clock, ownerIsHere);
+  }
+
+  #visit(
+    control: ControlPlane,
+    index: number,
+    nowMs: number,
+    clock: number,
+    ownerIsHere: boolean,
+  ): void {
+    const words = this.#words;
+    const at = entryAt(index);
+    const seen = words.load(at);
+    if ((seen & 7) !== armed || ((clock - words.load(at + 7)) | 0) < 0) return;
+    const slot = words.load(at + 1);
+    const generation = words.load(at + 2);
+    const thread = words.load(at + 3);
+    const ttlMs = words.load(at + 4);
+    const renewAfterMs = words.load(at + 5);
+    const stallMs = words.load(at + 6);
+    const endsAt = words.load(at + 8);
+    if (words.load(at) !== seen) return;
+    const isHere = ownerIsHere && thread === OWNER_THREAD;
+    const silentMs = (clock - progressOf(control, thread)) | 0;
+    if (!isHere && silentMs >= stallMs) {
+      // The lease itself may be kept by another holder; this one's hold on it ends at its own TTL.
+      if (((clock - endsAt) | 0) >= 0)
+        words.compareExchange(at, seen, (seen & ~7) | lapsed);
+      return;
+    }
+    // A holder that was silent past its hold's end does not get it back by waking up.
+    if (((clock - endsAt) | 0) >= 0 && !isHere) {
+      words.compareExchange(at, seen, (seen & ~7) | lapsed);
+      return;
+    }
+    const outcome = control.renew(slot, generation, nowMs, Math.floor(nowMs) + ttlMs);
+    if (outcome === "renewed") {
+      words.store(at + 8, (clock + ttlMs) | 0);
+      words.store(at + 7, (clock + renewAfterMs) | 0);
+      words.add(at + 9, 1);
+      return;
+    }
+    words.add(at + 10, 1);
+    words.compareExchange(at, seen, (seen & ~7) | ended);
+  }
+}
+
+function entryAt(index: number): number {
+  return firstEntry + index * entryWords;
+}
+
+function nextVersion(word: number): number {
+  return ((word >> 3) + 1) << 3;
+}
+
+function lowWord(ms: number): number {
+  // Not `| 0` on the float itself only: beyond 2^53 nothing is exact, and below it the low 32 bits are what `| 0` gives.
+  return Math.floor(ms) | 0;
+}

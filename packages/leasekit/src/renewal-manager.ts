@@ -1,0 +1,248 @@
+/** Keeps leases of one fabric alive, and says how that goes. */
+import {
+  FabricError,
+  invalidArgument,
+  OWNER_THREAD,
+  type BlockLease,
+  type Fabric,
+  type MemLease,
+} from "@selvage/fabric";
+import { RenewalDesk, type DeskReading } from "./renewal-desk.ts";
+import { renewalDeadline, resolveRenewalPolicy, type RenewalPolicy } from "./renewal-policy.ts";
+
+/** What one `tick` saw, since the one before. */
+export interface RenewalSummary {
+  /** Renewals that succeeded, by whichever thread. */
+  readonly renewed: number;
+  /** Renewals that were refused: the lease is being revoked, or its holder was silent for too long. */
+  readonly failed: number;
+  /** Registered leases that are over. They are no longer kept. */
+  readonly expired: number;
+  /** Leases whose renewal is overdue, and that end unless one comes. */
+  readonly nearExpiry: number;
+  /** Renewals asked for and not answered yet. */
+  readonly pending: number;
+  /** When the next renewal is due; undefined when nothing is registered. */
+  readonly nextDueAtMs: number | undefined;
+}
+
+/** Options of a {@link RenewalManager}. */
+export interface RenewalOptions {
+  /** How long a holder may be silent before its leases are no longer renewed, in milliseconds. Default 30,000. */
+  readonly stallMs?: number;
+}
+
+/** How a lease is held. */
+export interface HoldOptions {
+  /** What each renewal asks for, in milliseconds. Default: what is left of the lease now. */
+  readonly ttlMs?: number;
+  readonly policy?: Partial<RenewalPolicy>;
+  /** Whose progress keeps it: an attached thread's number. Default: the fabric's owner. */
+  readonly thread?: number;
+  readonly stallMs?: number;
+}
+
+/** One holder's claim to have a lease renewed while it works. */
+export interface Hold extends Disposable {
+  /** True once the holder was silent past `stallMs` and its last renewal ran out, or the lease ended. */
+  readonly isLapsed: boolean;
+  /** Stops renewing for this holder. Idempotent. */
+  end(): void;
+}
+
+/** Default of {@link RenewalOptions.stallMs}. */
+export const STALL_MS_DEFAULT = 30_000;
+
+interface Registration {
+  readonly entry: number;
+  seenRenewed: number;
+  isOpen: boolean;
+  /** How it stood when it was closed. */
+  lapsed: boolean;
+  /** The lease's id, if it was registered by that. */
+  readonly leaseId: string | undefined;
+}
+
+/**
+ * Renews registered leases: beside the work where the fabric has a keeper thread, and at each `tick` in any case.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Fabric, RenewalManager } from "selvage";
+ *
+ * using fabric = Fabric.open({ memoryBytes: 1 << 20, tick: "manual" });
+ * const renewals = new RenewalManager(fabric);
+ * const lease = fabric.mem().leaseSecs(60).acquire();
+ * renewals.register(lease.leaseId, lease.expiresAtMs);
+ * const dueAtMs = renewals.tick(fabric.nowMs()).nextDueAtMs!;
+ * assert.equal(renewals.tick(dueAtMs).renewed, 1);
+ * assert.equal(lease.expiresAtMs, Math.floor(dueAtMs) + 60_000);
+ * ```
+ */
+export class RenewalManager {
+  readonly #fabric: Fabric;
+  readonly #desk = new RenewalDesk();
+  readonly #stallMs: number;
+  readonly #registrations = new Set<Registration>();
+  readonly #byId = new Map<string, Registration>();
+  #isWatched = false;
+  // Renewals of registrations that ended since the last tick.
+  #closedRenewed = 0;
+  #closedFailed = 0;
+  #closedExpired = 0;
+  #totalRenewed = 0;
+
+  constructor(fabric: Fabric, options: RenewalOptions = {}) {
+    const stallMs = options.stallMs ?? STALL_MS_DEFAULT;
+    if (!(stallMs > 0)) throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
+    this.#fabric = fabric;
+    this.#stallMs = stallMs;
+  }
+
+  /** Renewals so far, by whichever thread. */
+  get renewedTotal(): number {
+    let open = 0;
+    for (const registration of this.#registrations)
+      open += this.#read(registration).renewed - registration.seenRenewed;
+    return this.#totalRenewed + open;
+  }
+
+  /**
+   * Keeps the lease of an id, whose TTL is what is left of it now. Registering again replaces the policy.
+   * @throws FabricError `NOT_FOUND` when no such lease stands, `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED`.
+   */
+  register(leaseId: string, expiresAtMs: number, policy?: Partial<RenewalPolicy>): void {
+    if (!Number.isFinite(expiresAtMs))
+      throw invalidArgument("expiresAtMs", "milliseconds since the Unix epoch", expiresAtMs);
+    const lease = this.#fabric.find(leaseId);
+    if (lease === undefined)
+      throw new FabricError("NOT_FOUND", "Cannot keep a lease that does not stand", { leaseId });
+    this.unregister(leaseId);
+    const ttlMs = expiresAtMs - this.#fabric.nowMs();
+    const options = policy === undefined ? { ttlMs } : { ttlMs, policy };
+    this.#byId.set(leaseId, this.#open(lease, options, leaseId));
+  }
+
+  /** Stops keeping a lease. Returns whether it was kept. */
+  unregister(leaseId: string): boolean {
+    const registration = this.#byId.get(leaseId);
+    if (registration === undefined) return false;
+    this.#close(registration);
+    return true;
+  }
+
+  /** Keeps a lease while one holder makes progress. Several holds on one lease are independent. */
+  hold(lease: MemLease | BlockLease, options: HoldOptions = {}): Hold {
+    const registration = this.#open(lease, options, undefined);
+    const isLapsed = (): boolean => this.#isLapsed(registration);
+    const end = (): void => this.#close(registration);
+    return {
+      get isLapsed() {
+        return isLapsed();
+      },
+      end,
+      [Symbol.dispose]: end,
+    };
+  }
+
+  /** Renews what is due, as one who is at work now. */
+  tick(nowMs: number): RenewalSummary {
+    this.#desk.sweep(this.#fabric.control, nowMs, true);
+    let renewed = this.#closedRenewed;
+    let failed = this.#closedFailed;
+    let expired = this.#closedExpired;
+    this.#closedRenewed = this.#closedFailed = this.#closedExpired = 0;
+    let nearExpiry = 0;
+    let nextDueAtMs: number | undefined;
+    for (const registration of this.#registrations) {
+      const reading = this.#desk.read(this.#fabric.control, registration.entry, nowMs);
+      renewed += this.#take(registration, reading);
+      if (reading.state === "armed") {
+        const dueAtMs = nowMs + reading.dueInMs;
+        if (reading.dueInMs <= 0) nearExpiry++;
+        nextDueAtMs = nextDueAtMs === undefined ? dueAtMs : Math.min(nextDueAtMs, dueAtMs);
+        continue;
+      }
+      if (reading.refused > 0 || reading.state === "lapsed") failed++;
+      expired++;
+      // A hold is asked for its verdict later, by whoever has it; a registration by id ends here.
+      if (registration.leaseId !== undefined) this.#drop(registration);
+    }
+    return { renewed, failed, expired, nearExpiry, pending: 0, nextDueAtMs };
+  }
+
+  #open(
+    lease: MemLease | BlockLease,
+    options: HoldOptions,
+    leaseId: string | undefined,
+  ): Registration {
+    const nowMs = this.#fabric.nowMs();
+    const expiresAtMs = lease.expiresAtMs;
+    const policy = resolveRenewalPolicy(options.policy);
+    const ownMs = options.ttlMs ?? expiresAtMs - nowMs;
+    if (!(ownMs > 0)) throw invalidArgument("ttlMs", "milliseconds above 0", ownMs);
+    // A renewal asks for at least minRenewSecs, clamped to the lease's own TTL: so, for its own TTL.
+    const ttlMs = Math.max(ownMs, Math.min(policy.minRenewSecs * 1_000, ownMs));
+    const seed = Number.parseInt(lease.leaseId.slice(0, 8), 16);
+    const renewAfterMs = renewalDeadline(policy, 0, ttlMs, seed);
+    const { control } = this.#fabric;
+    const entry = this.#desk.add(control, {
+      slot: lease.slot,
+      generation: lease.generation,
+      thread: options.thread ?? OWNER_THREAD,
+      ttlMs,
+      renewAfterMs,
+      stallMs: options.stallMs ?? this.#stallMs,
+      dueAtMs: Math.min(nowMs + renewAfterMs, renewalDeadline(policy, nowMs, expiresAtMs, seed)),
+      expiresAtMs,
+    });
+    this.#watch();
+    const registration = { entry, seenRenewed: 0, isOpen: true, lapsed: false, leaseId };
+    this.#registrations.add(registration);
+    return registration;
+  }
+
+  #watch(): void {
+    if (this.#isWatched) return;
+    const keeper = this.#fabric.keeper();
+    keeper?.watch(this.#desk.buffer);
+    this.#isWatched = keeper !== undefined;
+  }
+
+  #isLapsed(registration: Registration): boolean {
+    if (!registration.isOpen) return registration.lapsed;
+    return this.#read(registration).state !== "armed";
+  }
+
+  #read(registration: Registration): DeskReading {
+    return this.#desk.read(this.#fabric.control, registration.entry, this.#fabric.nowMs());
+  }
+
+  // Counts what the entry renewed since it was last looked at.
+  #take(registration: Registration, reading: DeskReading): number {
+    const renewed = reading.renewed - registration.seenRenewed;
+    registration.seenRenewed = reading.renewed;
+    this.#totalRenewed += renewed;
+    return renewed;
+  }
+
+  #close(registration: Registration): void {
+    if (!registration.isOpen) return;
+    const reading = this.#read(registration);
+    this.#closedRenewed += this.#take(registration, reading);
+    if (reading.state !== "armed") {
+      this.#closedExpired++;
+      this.#closedFailed++;
+      registration.lapsed = true;
+    }
+    this.#drop(registration);
+  }
+
+  #drop(registration: Registration): void {
+    registration.isOpen = false;
+    this.#registrations.delete(registration);
+    if (registration.leaseId !== undefined) this.#byId.delete(registration.leaseId);
+    this.#desk.remove(registration.entry);
+  }
+}

@@ -1,0 +1,32 @@
+/** The small ports: timers, randomness, text. */
+import type { Random, Text, Timer } from "@selvage/fabric";
+
+/** Timers of this thread's event loop. */
+export const systemTimer: Timer = {
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+  every(periodMs, callback) {
+    const timer = setInterval(callback, periodMs);
+    timer.unref();
+    return () => clearInterval(timer);
+  },
+};
+
+/** The operating system's randomness. */
+export const systemRandom: Random = {
+  fill(words) {
+    crypto.getRandomValues(words);
+  },
+};
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** UTF-8. Shared bytes are copied first: the platform's decoder refuses them. */
+export const systemText: Text = {
+  encode: (text) => encoder.encode(text),
+  decode: (bytes) =>
+    decoder.decode(bytes.buffer instanceof SharedArrayBuffer ? bytes.slice() : bytes),
+};

@@ -1,0 +1,11 @@
+/**
+ * Selvage on Node.js: the real clock, memory, threads and stores, and the same names with them filled in.
+ *
+ * @packageDocumentation
+ */
+export { attachments, Fabric } from "./fabric.ts";
+export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
+export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
+export { SystemClock } from "./system-clock.ts";
+export type { TimeSource } from "./system-clock.ts";
+export { systemThreads } from "./threads.ts";

@@ -1,0 +1,43 @@
+/**
+ * What the keeper's thread runs. It takes no part in the arenas, only in the control memory: it raises the clock every
+ * period, and renews what the renewal desks ask for while their holders make progress.
+ */
+import { receiveMessageOnPort, workerData, type MessagePort } from "node:worker_threads";
+import { ControlPlane, type ControlHandle, type MemoryHandle } from "@selvage/fabric";
+import { RenewalDesk } from "@selvage/leasekit";
+import { nodeMemoryProvider } from "./memory-provider.ts";
+import { SystemClock } from "./system-clock.ts";
+
+/** What the keeper's thread starts with. */
+export interface KeeperData {
+  readonly control: ControlHandle;
+  readonly memory: MemoryHandle;
+  /** Renewal desks come in here. */
+  readonly port: MessagePort;
+}
+
+/** How often the clock advances, in milliseconds. */
+const periodMs = 10;
+
+/** Index of the stop word in the control memory, which the fabric sets when it closes. */
+const { stopAt } = ControlPlane;
+
+function run({ control: handle, memory, port }: KeeperData): void {
+  const arena = nodeMemoryProvider.attach(memory, ControlPlane.bytesFor(handle.slots));
+  const control = new ControlPlane(arena, handle);
+  const clock = new SystemClock();
+  const desks: RenewalDesk[] = [];
+  const stopWords = new Int32Array(arena.bytes.buffer, stopAt * 4, 1);
+  // A wait that ends early is the stop; else it is the period. The loop is bounded by the fabric's life.
+  while (Atomics.wait(stopWords, 0, 0, periodMs) === "timed-out") {
+    for (let came = receiveMessageOnPort(port); came !== undefined; came = receiveMessageOnPort(port))
+      desks.push(new RenewalDesk(came.message as SharedArrayBuffer));
+    const nowMs = clock.nowMs();
+    // Renewals come before the clock: at a deadline that both could decide, a holder at work keeps its lease.
+    for (const desk of desks) desk.sweep(control, nowMs);
+    control.advanceClock(nowMs);
+  }
+  port.close();
+}
+
+run(workerData as KeeperData);

@@ -1,0 +1,28 @@
+/** The keeper: a thread that advances a fabric's clock and renews its leases beside the work. */
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { ControlPlane, Keeper } from "@selvage/fabric";
+import type { KeeperData } from "./keeper-worker.ts";
+
+/** Starts the keeper of a fabric. Returns at once; the thread is at work some 30 ms later. */
+export function startKeeper(control: ControlPlane): Keeper {
+  const { port1, port2 } = new MessageChannel();
+  const { handle: memory } = control.memory;
+  if (memory === undefined) return { watch() {}, stop() {} };
+  const workerData: KeeperData = { control: control.handle, memory, port: port2 };
+  const worker = new Worker(new URL("./keeper-worker.ts", import.meta.url), {
+    workerData,
+    transferList: [port2],
+    name: "selvage-keeper",
+  });
+  worker.unref();
+  port1.unref();
+  return {
+    watch(desk) {
+      port1.postMessage(desk);
+    },
+    stop() {
+      // The stop word, which the fabric has set, ends the thread within one period.
+      port1.close();
+    },
+  };
+}

@@ -1,0 +1,82 @@
+/**
+ * How the threads of one process hear of each other. A thread that attaches to a fabric sends the owner one end of a
+ * message channel; the owner nudges it through that, and learns of its exit, however it came, by the channel's close.
+ */
+import { MessageChannel, postMessageToThread, threadId, type MessagePort } from "node:worker_threads";
+import type { ThreadHost, Threads } from "@selvage/fabric";
+
+/** How often an attached thread announces by itself: it moves its progress stamp while its loop turns. */
+const announceEveryMs = 50;
+
+const introductionType = "selvage.introduction";
+
+interface Introduction {
+  readonly type: typeof introductionType;
+  readonly fabricId: string;
+  readonly nonce: number;
+  readonly port: MessagePort;
+}
+
+type Listener = (introduction: Introduction) => void;
+
+// One listener a thread on the process, however many fabrics it owns.
+const hosts = new Map<string, Listener>();
+
+function receive(message: unknown): void {
+  if (typeof message !== "object" || message === null) return;
+  const introduction = message as Introduction;
+  if (introduction.type === introductionType) hosts.get(introduction.fabricId)?.(introduction);
+}
+
+function listen(fabricId: string, listener: Listener): () => void {
+  if (hosts.size === 0) process.on("workerMessage", receive);
+  hosts.set(fabricId, listener);
+  return () => {
+    hosts.delete(fabricId);
+    if (hosts.size === 0) process.off("workerMessage", receive);
+  };
+}
+
+/** Threads of this process. */
+export const systemThreads: Threads = {
+  threadId,
+
+  host(fabricId, onExit): ThreadHost {
+    const ports = new Set<MessagePort>();
+    let isClosed = false;
+    const stop = listen(fabricId, ({ nonce, port }) => {
+      ports.add(port);
+      port.on("close", () => {
+        ports.delete(port);
+        if (!isClosed) onExit(nonce);
+      });
+      // A port without a listener for messages does not tell of its close.
+      port.on("message", () => {});
+      port.unref();
+    });
+    return {
+      nudge() {
+        for (const port of ports) port.postMessage(null);
+      },
+      close() {
+        isClosed = true;
+        stop();
+        for (const port of ports) port.close();
+      },
+    };
+  },
+
+  introduce(ownerThread, fabricId, nonce, onNudge) {
+    const { port1: own, port2: port } = new MessageChannel();
+    const timer = setInterval(onNudge, announceEveryMs);
+    timer.unref();
+    own.on("message", onNudge);
+    // The owner closed its fabric: nobody waits for this thread any more.
+    own.on("close", () => clearInterval(timer));
+    own.unref();
+    const introduction: Introduction = { type: introductionType, fabricId, nonce, port };
+    // Posted before this returns; the promise tells of the delivery only. An owner that has exited receives nothing,
+    // and waits for nobody.
+    postMessageToThread(ownerThread, introduction, [port]).catch(() => clearInterval(timer));
+  },
+};
