@@ -1,1 +1,47 @@
-export {};
+/**
+ * Graphs of tasks, run in waves, whose data lives in leases.
+ *
+ * @packageDocumentation
+ */
+export type { CommittedOutput } from "./attempt-data.ts";
+export { DATA_FORMATS } from "./data-format.ts";
+export type { DataFormat, DataRef, DataShape, DataValue } from "./data-format.ts";
+export { EXECUTION_DEFAULTS } from "./execution-options.ts";
+export type { AbortSource, ExecutorOptions, ExecutorPorts, Teardown } from "./execution-options.ts";
+export { ExecutionPlan } from "./execution-plan.ts";
+export type { PlannedTask } from "./execution-plan.ts";
+export type { AttemptError, ExecutionResult, TaskResult } from "./execution-result.ts";
+export { Executor } from "./executor.ts";
+export type {
+  ExecutionEvent,
+  LeaseEvent,
+  LogEvent,
+  ProgressEvent,
+  RunStatus,
+  SettledEvent,
+  TaskEvent,
+  WaveEvent,
+} from "./run-events.ts";
+export type { ByteCounts, LeaseCounts, LeaseOrigin } from "./run-ledger.ts";
+export type { TaskOutcome, TaskStatus } from "./run-machine.ts";
+export { TaskGraph } from "./task-graph.ts";
+export type { TaskId } from "./task-graph.ts";
+export type {
+  ModuleUrl,
+  ResourceReq,
+  TaskContext,
+  TaskDef,
+  TaskFunction,
+  TaskOutput,
+} from "./task.ts";
+export { runRequest } from "./task-runner.ts";
+export type {
+  FarPorts,
+  RunningTask,
+  TaskHost,
+  TaskReply,
+  TaskRequest,
+  TaskRunner,
+  TicketedAllocation,
+  TicketedInput,
+} from "./task-runner.ts";

@@ -10,7 +10,7 @@ import { isLiveState, stateName } from "./lease-word.ts";
 import { MemLease } from "./mem-lease.ts";
 import type { ArenaMemory, Clock, MemoryHandle, MemoryProvider, Random } from "./ports.ts";
 import { ThreadPulse } from "./thread-registry.ts";
-import { checkTicket, parseId, type MemTicket } from "./ticket.ts";
+import { checkTicket, parseId, type FabricTicket, type MemTicket } from "./ticket.ts";
 
 /** How threads of one process hear of each other. */
 export interface Threads {
@@ -60,23 +60,22 @@ export class Attachments {
    */
   attachMem(ticket: MemTicket): MemLease {
     checkTicket(ticket, "mem");
-    if (ticket.control === undefined || ticket.arena === undefined)
-      throw new FabricError(
-        "UNSUPPORTED",
-        "Cannot attach from here: the lease's fabric was opened with shared: false",
-        { fabricId: ticket.fabric.fabricId },
-      );
-    const site = this.siteOf(ticket, ticket.control);
+    const site = this.attachThread(ticket);
+    if (ticket.arena === undefined) throw notShared(ticket);
     const memory = this.#arenaOf(ticket.arena, ticket.arenaBytes);
     return attach(site, ticket, memory);
   }
 
-  /** This thread's site for a ticket's fabric; attaches the thread at the first call. */
-  siteOf(ticket: MemTicket, handle: MemoryHandle): AttachedSite {
+  /**
+   * Attaches this thread to a fabric, at the first call; gives its site there.
+   * @throws FabricError `UNSUPPORTED`, `CAPACITY_EXCEEDED`.
+   */
+  attachThread(ticket: FabricTicket): AttachedSite {
     const { fabricId, slots } = ticket.fabric;
     const known = this.#sites.get(fabricId);
     if (known !== undefined) return known;
-    const memory = this.#ports.memory.attach(handle, ControlPlane.bytesFor(slots));
+    if (ticket.control === undefined) throw notShared(ticket);
+    const memory = this.#ports.memory.attach(ticket.control, ControlPlane.bytesFor(slots));
     const control = new ControlPlane(memory, ticket.fabric);
     const site = new AttachedSite(control, this.#introduce(control, ticket.ownerThread), this.#ports);
     this.#sites.set(fabricId, site);
@@ -104,6 +103,14 @@ export class Attachments {
     this.#arenas.set(key, memory);
     return memory;
   }
+}
+
+function notShared(ticket: FabricTicket): FabricError {
+  return new FabricError(
+    "UNSUPPORTED",
+    "Cannot attach from here: the fabric was opened with shared: false",
+    { fabricId: ticket.fabric.fabricId },
+  );
 }
 
 /** A thread that attached to another's fabric, as its lease handles see it. */
@@ -136,6 +143,12 @@ export class AttachedSite implements LeaseSite {
   unpin(): void {
     this.pulse.depth--;
   }
+
+  // A loan lasts across loop turns. Were it to keep this thread from announcing, every teardown of the fabric would
+  // wait for it; so the owner, who gave the lease to this thread, pins this one lease instead.
+  pinForLoan(): void {}
+
+  unpinForLoan(): void {}
 
   named(): void {}
 

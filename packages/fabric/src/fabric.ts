@@ -15,7 +15,7 @@ import { MemoryPool, type MemPiece } from "./memory-pool.ts";
 import type { BlockDevice, Clock, MemoryProvider, Random, Timer } from "./ports.ts";
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
 import { forgetThread } from "./thread-registry.ts";
-import { checkTicket, formatId, parseId, type BlockTicket, type MemTicket } from "./ticket.ts";
+import { checkTicket, formatId, parseId, type BlockTicket, type FabricTicket, type MemTicket } from "./ticket.ts";
 
 /** The host, as a fabric needs it. */
 export interface FabricPorts {
@@ -35,6 +35,8 @@ export interface FabricPorts {
 
 /** A thread that advances a fabric's clock and renews leases beside the work. */
 export interface Keeper {
+  /** Resolves once it is at work. Never rejects. */
+  readonly ready: Promise<void>;
   /** Sweeps a renewal desk (`@selvage/leasekit`) as well. */
   watch(desk: SharedArrayBuffer): void;
   stop(): void;
@@ -150,6 +152,13 @@ export class Fabric implements Disposable, AsyncDisposable {
    */
   static open(options: FabricOptions, ports: FabricPorts): Fabric {
     return new Fabric(options, ports);
+  }
+
+  /** What another thread of the process attaches by, before it has any lease's ticket. */
+  ticket(): FabricTicket {
+    const { control } = this;
+    const ownerThread = this.#ports.threads?.threadId ?? 0;
+    return { fabric: control.handle, control: control.memory.handle, ownerThread };
   }
 
   /** Asks for memory. */

@@ -79,4 +79,4 @@ export { TENANTS_MAX } from "./tenant.ts";
 export { OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
 export { TimingWheel } from "./timing-wheel.ts";
 export { formatId, parseId } from "./ticket.ts";
-export type { BlockTicket, MemTicket } from "./ticket.ts";
+export type { BlockTicket, FabricTicket, MemTicket } from "./ticket.ts";

@@ -9,6 +9,7 @@ import { FabricError, invalidArgument } from "./errors.ts";
 import {
   ACTIVE,
   EXPIRED,
+  FREE,
   generationOf,
   isLiveState,
   RELEASED,
@@ -31,9 +32,12 @@ export interface LeaseSite {
   nowMs(): number;
   /** Tells the owner that this slot has ended or was warned. */
   attend(slot: number): void;
-  /** Keeps the slot's bytes from being reclaimed until `unpin`. */
+  /** Keeps the slot's bytes from being reclaimed until `unpin`, for the length of a synchronous call. */
   pin(slot: number): void;
   unpin(slot: number): void;
+  /** The same for as long as an engine likes. On an attached thread nothing: there the owner pins for it. */
+  pinForLoan(slot: number): void;
+  unpinForLoan(slot: number): void;
   /** A lease's id became known as text. */
   named(slot: number, generation: number, leaseId: string): void;
   /** A ticket was made: from now on other threads may hold the lease. */
@@ -140,9 +144,9 @@ export abstract class LeaseHandle {
    * between this call and the next line; nobody makes it earlier but by `revoke`.
    */
   get expiresAtMs(): number {
-    const { generation, deadlineMs } = this.site.control.moment(this.slot);
-    if (generation === this.generation && deadlineMs > this.site.control.handle.baseMs)
-      this.#lastDeadlineMs = deadlineMs;
+    const { generation, state, deadlineMs } = this.site.control.moment(this.slot);
+    // A free slot has lost the upper bits of its deadline.
+    if (generation === this.generation && state !== FREE) this.#lastDeadlineMs = deadlineMs;
     return this.#lastDeadlineMs;
   }
   // The deadline last seen: what `expiresAtMs` answers once the slot belongs to another lease.
@@ -160,12 +164,7 @@ export abstract class LeaseHandle {
   release(): boolean {
     const { site, slot } = this;
     void this.expiresAtMs;
-    // A lease whose deadline has passed has expired, even if its owner has not got round to saying so.
-    const due = site.control.moment(slot);
-    if (due.generation === this.generation && due.deadlineMs <= site.control.nowMs()) {
-      site.attend(slot);
-      return false;
-    }
+    if (this.#isDue()) return false;
     const ended = site.control.end(slot, this.generation, RELEASED);
     if (ended) site.attend(slot);
     return ended;
@@ -177,10 +176,11 @@ export abstract class LeaseHandle {
    */
   revoke(options: RevokeOptions = {}): boolean {
     const graceMs = options.graceMs ?? 0;
-    if (!(graceMs >= 0 && graceMs <= TTL_MAX_MS))
+    if (typeof graceMs !== "number" || !(graceMs >= 0 && graceMs <= TTL_MAX_MS))
       throw invalidArgument("graceMs", `milliseconds from 0 to ${TTL_MAX_MS}`, graceMs);
     const { site, slot } = this;
     void this.expiresAtMs;
+    if (this.#isDue()) return false;
     const done =
       graceMs === 0
         ? site.control.end(slot, this.generation, REVOKED)
@@ -252,6 +252,15 @@ export abstract class LeaseHandle {
         expiresAtMs: this.expiresAtMs,
       });
     throw this.lapse();
+  }
+
+  // A lease whose deadline has passed has ended by it, even if its owner has not got round to saying so: tells it.
+  #isDue(): boolean {
+    const { site, slot } = this;
+    const { generation, deadlineMs } = site.control.moment(slot);
+    if (generation !== this.generation || deadlineMs > site.control.nowMs()) return false;
+    site.attend(slot);
+    return true;
   }
 
   #checkSlowly(): void {

@@ -190,6 +190,14 @@ export class Lessor implements LeaseSite {
     if (record !== undefined) record.pins--;
   }
 
+  pinForLoan(slot: number): void {
+    this.pin(slot);
+  }
+
+  unpinForLoan(slot: number): void {
+    this.unpin(slot);
+  }
+
   named(slot: number, generation: number, leaseId: string): void {
     this.slots.name(slot, generation, leaseId);
   }

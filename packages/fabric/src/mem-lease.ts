@@ -164,26 +164,52 @@ export class MemLease extends LeaseHandle implements Disposable {
 
   /**
    * Lends the bytes to an engine until `end()`. Until then they are not reclaimed, also when the lease ends; the
-   * engine must then throw away what came of them (`lapsed`). Not for user code: the view cannot be revoked.
+   * engine must then throw away what came of them (`lapsed`). Not for user code: the view cannot be revoked. In guard
+   * mode it is a private copy, which `end` copies back if it was lent for writing, and empties. On an attached thread
+   * the owner must `pin` the lease for as long.
    */
-  lend(): Loan {
+  lend(options?: { readonly write?: boolean }): Loan {
     this.check();
     const { site, slot } = this;
+    const arena = this.#arena;
+    const start = this.#offset;
+    const own = new Uint8Array(arena.buffer, arena.byteOffset + start, this.bytes);
+    const view = site.guard ? new Uint8Array(own) : own;
     const isLapsed = (): boolean => !this.isLive;
     let open = true;
-    site.pin(slot);
+    site.pinForLoan(slot);
     const end = (): void => {
       if (!open) return;
       open = false;
-      site.unpin(slot);
+      if (site.guard && view.byteLength > 0) {
+        if (options?.write === true && !isLapsed()) own.set(view);
+        (view.buffer as ArrayBuffer).transfer();
+      }
+      site.unpinForLoan(slot);
     };
     return {
-      view: new Uint8Array(this.#arena.buffer, this.#arena.byteOffset + this.#offset, this.bytes),
+      view,
       get lapsed() {
         return isLapsed();
       },
       end,
       [Symbol.dispose]: end,
+    };
+  }
+
+  /**
+   * Keeps the bytes from being reclaimed until the returned function is called, also when the lease ends: for an
+   * engine that lends them on another thread. Owner only.
+   */
+  pin(): () => void {
+    this.check();
+    const { site, slot } = this;
+    let open = true;
+    site.pinForLoan(slot);
+    return () => {
+      if (!open) return;
+      open = false;
+      site.unpinForLoan(slot);
     };
   }
 

@@ -3,8 +3,17 @@ import type { ControlHandle } from "./control-plane.ts";
 import { invalidArgument } from "./errors.ts";
 import type { MemoryHandle } from "./ports.ts";
 
+/** Reaches a fabric from another thread of its process: plain data. Grants no lease by itself. */
+export interface FabricTicket {
+  readonly fabric: ControlHandle;
+  /** The control memory; undefined when the fabric is not shared. */
+  readonly control: MemoryHandle | undefined;
+  /** Which thread owns the fabric, as the host numbers them. */
+  readonly ownerThread: number;
+}
+
 /** Reaches a memory lease from another thread. Whoever has it can read and write until the lease ends. */
-export interface MemTicket {
+export interface MemTicket extends FabricTicket {
   readonly kind: "mem";
   /** Layout of this ticket. */
   readonly version: 1;
@@ -18,13 +27,9 @@ export interface MemTicket {
   readonly bytes: number;
   readonly tenant: string;
   readonly label: string;
-  /** The arena and the control memory; undefined when the fabric is not shared: then only its own thread attaches. */
+  /** The arena; undefined when the fabric is not shared: then only its own thread attaches. */
   readonly arena: MemoryHandle | undefined;
   readonly arenaBytes: number;
-  readonly control: MemoryHandle | undefined;
-  readonly fabric: ControlHandle;
-  /** Which thread owns the fabric, as the host numbers them. */
-  readonly ownerThread: number;
 }
 
 /** Reaches a block lease of the same fabric. */

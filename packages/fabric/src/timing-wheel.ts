@@ -71,7 +71,12 @@ export class TimingWheel {
       "a wheel has 1 to WHEEL_CAPACITY_MAX slots",
       capacity,
     );
-    assert(Number.isSafeInteger(startMs), "the start is a whole number of ms", startMs);
+    // Not below 0, so that no instant still to come can be taken for `onDue`'s negative answer.
+    assert(
+      Number.isSafeInteger(startMs) && startMs >= 0,
+      "the start is a whole number of ms from 0 up",
+      startMs,
+    );
     this.capacity = capacity;
     this.#startMs = startMs;
     this.#nowMs = startMs;

@@ -180,6 +180,14 @@ describe("TimingWheel.schedule() and cancel()", () => {
     expect(() => new TimingWheel(1, atMs)).toThrow(InvariantError);
   });
 
+  it("rejects a start below 0, because a negative answer of the callback means: do not arm again", () => {
+    expect(() => new TimingWheel(1, -1)).toThrow(InvariantError);
+    const wheel = new TimingWheel(1, 0);
+    wheel.schedule(0, -1);
+    expect(wheel.advance(0, () => 1)).toBe(1);
+    expect(dueAt(wheel, 1)).toEqual([0]);
+  });
+
   it.each([0, -1, 1.5, NaN, WHEEL_CAPACITY_MAX + 1])(
     "rejects %s, which is not a capacity",
     (capacity) => {
@@ -313,7 +321,7 @@ function take(checked: Checked, taken: Step): void {
 }
 
 describe("TimingWheel", () => {
-  const firstMs = fc.integer({ min: -3_000, max: 2 ** 41 });
+  const firstMs = fc.integer({ min: 0, max: 2 ** 41 });
   const steps = fc.array(step, { maxLength: 100, size: "max" });
 
   it("W1, W2, W3, W4, W5: agrees with a map of instants on every sequence of calls, also from callbacks", () => {

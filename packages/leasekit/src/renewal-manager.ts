@@ -146,9 +146,14 @@ export class RenewalManager {
     };
   }
 
+  /** Renews what is due, as one who is at work now, and leaves the counting to the next `tick`. */
+  sweep(nowMs: number): void {
+    this.#desk.sweep(this.#fabric.control, nowMs, true);
+  }
+
   /** Renews what is due, as one who is at work now. */
   tick(nowMs: number): RenewalSummary {
-    this.#desk.sweep(this.#fabric.control, nowMs, true);
+    this.sweep(nowMs);
     let renewed = this.#closedRenewed;
     let failed = this.#closedFailed;
     let expired = this.#closedExpired;

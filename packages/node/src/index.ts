@@ -3,9 +3,13 @@
  *
  * @packageDocumentation
  */
+export { Executor } from "./executor.ts";
 export { attachments, Fabric } from "./fabric.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
+export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SystemClock } from "./system-clock.ts";
 export type { TimeSource } from "./system-clock.ts";
+export { openTaskThreads } from "./task-threads.ts";
+export type { TaskThreadsOptions } from "./task-threads.ts";
 export { systemThreads } from "./threads.ts";

@@ -28,6 +28,7 @@ function run({ control: handle, memory, port }: KeeperData): void {
   const clock = new SystemClock();
   const desks: RenewalDesk[] = [];
   const stopWords = new Int32Array(arena.bytes.buffer, stopAt * 4, 1);
+  port.postMessage("ready");
   // A wait that ends early is the stop; else it is the period. The loop is bounded by the fabric's life.
   while (Atomics.wait(stopWords, 0, 0, periodMs) === "timed-out") {
     for (let came = receiveMessageOnPort(port); came !== undefined; came = receiveMessageOnPort(port))

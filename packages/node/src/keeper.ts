@@ -7,21 +7,30 @@ import type { KeeperData } from "./keeper-worker.ts";
 export function startKeeper(control: ControlPlane): Keeper {
   const { port1, port2 } = new MessageChannel();
   const { handle: memory } = control.memory;
-  if (memory === undefined) return { watch() {}, stop() {} };
+  if (memory === undefined) return { ready: Promise.resolve(), watch() {}, stop() {} };
   const workerData: KeeperData = { control: control.handle, memory, port: port2 };
   const worker = new Worker(new URL("./keeper-worker.ts", import.meta.url), {
     workerData,
     transferList: [port2],
     name: "selvage-keeper",
   });
-  worker.unref();
-  port1.unref();
+  const { promise: ready, resolve } = Promise.withResolvers<void>();
+  // Whoever waits for the keeper keeps the program alive until it is there; afterwards the keeper does not.
+  const atWork = (): void => {
+    worker.unref();
+    port1.unref();
+    resolve();
+  };
+  port1.once("message", atWork);
+  worker.once("exit", atWork);
   return {
+    ready,
     watch(desk) {
       port1.postMessage(desk);
     },
     stop() {
       // The stop word, which the fabric has set, ends the thread within one period.
+      atWork();
       port1.close();
     },
   };

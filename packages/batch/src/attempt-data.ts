@@ -1,0 +1,180 @@
+/**
+ * The data of one attempt, on the thread that runs it: inputs lent, outputs leased, both given back at its end.
+ * The same code serves the calling thread and worker threads; they differ in how they reach a lease.
+ */
+import { FabricError, invalidArgument, type Loan, type MemLease } from "@selvage/fabric";
+import {
+  layValue,
+  shapeBytes,
+  valueBytes,
+  viewValue,
+  writeValue,
+  type DataRef,
+  type DataShape,
+  type DataValue,
+} from "./data-format.ts";
+
+/** An input, as this thread reaches it. */
+export interface AttemptInput {
+  readonly ref: DataRef;
+  /** How many bytes of the lease count. */
+  readonly bytes: number;
+  /** Reaches the lease on this thread. @throws FabricError `LEASE_EXPIRED` and others. */
+  readonly open: () => MemLease;
+}
+
+/** A lease for an output, as the owner numbers an attempt's allocations. */
+export interface Allocation {
+  readonly number: number;
+  readonly lease: MemLease;
+}
+
+/** An output that stands in a lease. */
+export interface CommittedOutput {
+  readonly name: string;
+  /** Which allocation holds it. */
+  readonly allocation: number;
+  /** How many of its bytes count. */
+  readonly bytes: number;
+}
+
+interface OpenOutput {
+  readonly allocation: Allocation;
+  readonly loan: Loan;
+  readonly value: DataValue;
+  readonly bytes: number;
+}
+
+/** What an attempt was given, and what it makes. */
+export class AttemptData {
+  readonly #task: string;
+  readonly #inputs: ReadonlyMap<string, AttemptInput>;
+  readonly #outputs: ReadonlyMap<string, DataRef>;
+  readonly #acquire: (output: string, bytes: number) => Allocation;
+  readonly #lentInputs = new Map<string, { readonly loan: Loan; readonly value: DataValue }>();
+  readonly #openOutputs = new Map<string, OpenOutput>();
+
+  constructor(
+    task: string,
+    inputs: readonly AttemptInput[],
+    outputs: readonly DataRef[],
+    acquire: (output: string, bytes: number) => Allocation,
+  ) {
+    this.#task = task;
+    this.#inputs = new Map(inputs.map((input) => [input.ref.name, input]));
+    this.#outputs = new Map(outputs.map((ref) => [ref.name, ref]));
+    this.#acquire = acquire;
+  }
+
+  /** See `TaskContext.input`. */
+  input(name: string): DataValue {
+    const lent = this.#lentInputs.get(name);
+    if (lent !== undefined) return lent.value;
+    const input = this.#inputs.get(name);
+    if (input === undefined)
+      throw invalidArgument("input", this.#declared("inputs", this.#inputs.keys()), name);
+    const loan = input.open().lend();
+    const value = viewValue(input.ref, loan.view, input.bytes);
+    this.#lentInputs.set(name, { loan, value });
+    return value;
+  }
+
+  /** See `TaskContext.allocate`. Allocating an output again replaces it. */
+  allocate(name: string, shape: DataShape): DataValue {
+    const ref = this.#output(name);
+    const bytes = shapeBytes(ref, shape);
+    const allocation = this.#acquire(name, Math.max(bytes, 1));
+    const loan = allocation.lease.lend({ write: true });
+    const value = layValue(ref, loan.view, shape);
+    this.#openOutputs.get(name)?.loan.end();
+    this.#openOutputs.set(name, { allocation, loan, value, bytes });
+    return value;
+  }
+
+  /**
+   * Takes what the body returned: every declared output must be there, none else. Values that are not in their lease
+   * yet are copied into one. Ends all loans.
+   * @throws FabricError `INVALID_ARGUMENT`, `ENCODE`, `CAPACITY_EXCEEDED`; `LEASE_EXPIRED` when any lease has lapsed,
+   * whatever was returned.
+   */
+  commit(returned: unknown): CommittedOutput[] {
+    try {
+      const values = this.#checkReturned(returned);
+      const committed = [...this.#outputs.values()].map((ref) => this.#place(ref, values[ref.name]));
+      this.#checkLeases();
+      return committed;
+    } finally {
+      this.end();
+    }
+  }
+
+  /** Ends all loans. Idempotent. */
+  end(): void {
+    for (const { loan } of this.#lentInputs.values()) loan.end();
+    for (const { loan } of this.#openOutputs.values()) loan.end();
+  }
+
+  #checkReturned(returned: unknown): Readonly<Record<string, unknown>> {
+    if (returned === undefined || returned === null) return {};
+    if (typeof returned !== "object" || ArrayBuffer.isView(returned))
+      throw invalidArgument(`what task "${this.#task}" returned`, "outputs by name", returned);
+    for (const name of Object.keys(returned)) this.#output(name);
+    return returned as Readonly<Record<string, unknown>>;
+  }
+
+  #place(ref: DataRef, value: unknown): CommittedOutput {
+    const open = this.#openOutputs.get(ref.name);
+    if (open !== undefined && (value === undefined || value === open.value))
+      return { name: ref.name, allocation: open.allocation.number, bytes: open.bytes };
+    if (value === undefined)
+      throw new FabricError(
+        "INVALID_ARGUMENT",
+        `Task "${this.#task}" ended without its output "${ref.name}": expected it to be returned or allocated`,
+        { task: this.#task, output: ref.name },
+      );
+    const bytes = valueBytes(ref, value);
+    if (open !== undefined && isPrefix(value, open.value))
+      return { name: ref.name, allocation: open.allocation.number, bytes };
+    const allocation = this.#acquire(ref.name, Math.max(bytes, 1));
+    const loan = allocation.lease.lend({ write: true });
+    writeValue(ref, loan.view, value as DataValue);
+    open?.loan.end();
+    this.#openOutputs.set(ref.name, { allocation, loan, value: value as DataValue, bytes });
+    return { name: ref.name, allocation: allocation.number, bytes };
+  }
+
+  #checkLeases(): void {
+    for (const [name, { loan }] of this.#lentInputs) if (loan.lapsed) throw this.#lapsed(name);
+    for (const [name, { loan }] of this.#openOutputs) if (loan.lapsed) throw this.#lapsed(name);
+  }
+
+  #lapsed(name: string): FabricError {
+    return new FabricError(
+      "LEASE_EXPIRED",
+      `Task "${this.#task}" worked on the lease of "${name}" past its deadline: what it made is thrown away`,
+      { task: this.#task, data: name },
+    );
+  }
+
+  #output(name: string): DataRef {
+    const ref = this.#outputs.get(name);
+    if (ref !== undefined) return ref;
+    throw invalidArgument("output", this.#declared("outputs", this.#outputs.keys()), name);
+  }
+
+  #declared(what: string, names: Iterable<string>): string {
+    const list = [...names].map((name) => `"${name}"`).join(", ");
+    return `one of the ${what} of task "${this.#task}" (${list === "" ? "it declares none" : list})`;
+  }
+}
+
+// A raw output that was allocated too long, and returned as a shorter view of its own beginning.
+function isPrefix(value: unknown, allocated: DataValue): boolean {
+  return (
+    value instanceof Uint8Array &&
+    allocated instanceof Uint8Array &&
+    value.buffer === allocated.buffer &&
+    value.byteOffset === allocated.byteOffset &&
+    value.byteLength <= allocated.byteLength
+  );
+}

@@ -1,0 +1,188 @@
+/** One attempt of a task, seen from the thread that owns the fabric: here or on a worker thread. */
+import {
+  FabricError,
+  OWNER_THREAD,
+  type Fabric,
+  type MemLease,
+  type MemTicket,
+} from "@selvage/fabric";
+import type { Hold } from "@selvage/leasekit";
+import { AttemptData, type CommittedOutput } from "./attempt-data.ts";
+import type { AbortSource } from "./execution-options.ts";
+import type { PlannedTask } from "./execution-plan.ts";
+import type { OutputShelf, ShelvedOutput } from "./output-shelf.ts";
+import { isModule, type ModuleUrl, type TaskFunction } from "./task.ts";
+import { makeContext, type RunningTask, type TaskRunner } from "./task-runner.ts";
+
+/** What an attempt is made of. */
+export interface AttemptParts {
+  readonly task: PlannedTask;
+  /** From 1. */
+  readonly attempt: number;
+  readonly epoch: number;
+  readonly fabric: Fabric;
+  readonly shelf: OutputShelf;
+  readonly abort: AbortSource;
+  /** The run's worker threads, opened at the first use. */
+  readonly runner: () => TaskRunner;
+  readonly onStart: () => void;
+  readonly onProgress: (fraction: number | undefined) => void;
+  readonly onLog: (message: string) => void;
+}
+
+/** One attempt. */
+export class Attempt {
+  readonly #parts: AttemptParts;
+  readonly #allocations: MemLease[] = [];
+  readonly #holds: Hold[] = [];
+  // What a worker thread has lent, pinned until its reply or its end: giving an attempt up does not unpin.
+  readonly #pins: (() => void)[] = [];
+  #thread = OWNER_THREAD;
+  #running: RunningTask | undefined;
+  // Whatever the body still does once this is set is not the run's any more.
+  #isOver = false;
+
+  constructor(parts: AttemptParts) {
+    this.#parts = parts;
+  }
+
+  /** Runs the body and gives what it committed. @throws what the body threw, or why its work does not count. */
+  async run(): Promise<ShelvedOutput[]> {
+    const { task } = this.#parts;
+    try {
+      const inputs = task.inputs.map(({ name }) => this.#input(name));
+      const { run } = task.def;
+      const committed = isModule(run)
+        ? await this.#runThere(run, inputs)
+        : await this.#runHere(run, inputs);
+      if (this.#isOver) throw lost(task.name, "it was given up");
+      return this.#take(committed);
+    } finally {
+      this.#finish();
+    }
+  }
+
+  /** Tells the body to stop. */
+  abort(reason: string): void {
+    this.#parts.abort.abort(new FabricError("TIMED_OUT", reason, { task: this.#parts.task.name }));
+    this.#running?.abort(reason);
+  }
+
+  /** Gives the attempt up: a worker thread is ended; a body on this thread is left to itself, its results refused. */
+  giveUp(): void {
+    this.#running?.terminate();
+    this.#finish();
+  }
+
+  #input(name: string): ShelvedOutput {
+    const input = this.#parts.shelf.get(name);
+    if (input !== undefined) return input;
+    throw lost(this.#parts.task.name, `its input "${name}" is gone`);
+  }
+
+  async #runHere(body: TaskFunction, inputs: readonly ShelvedOutput[]): Promise<CommittedOutput[]> {
+    const { task, fabric, abort } = this.#parts;
+    this.#start(OWNER_THREAD, inputs);
+    const data = new AttemptData(
+      task.name,
+      inputs.map(({ ref, bytes, lease }) => ({ ref, bytes, open: () => lease })),
+      task.outputs,
+      (output, bytes) => this.#allocate(output, bytes),
+    );
+    const context = makeContext({ ...this.#parts, task: task.name }, data, abort.signal, {
+      progress: (fraction) => {
+        fabric.progress();
+        this.#parts.onProgress(fraction);
+      },
+      log: (message) => this.#parts.onLog(message),
+    });
+    try {
+      return data.commit(await body(context));
+    } finally {
+      data.end();
+    }
+  }
+
+  async #runThere(
+    run: ModuleUrl,
+    inputs: readonly ShelvedOutput[],
+  ): Promise<readonly CommittedOutput[]> {
+    const { task, attempt, epoch, fabric, abort, runner } = this.#parts;
+    try {
+      for (const { lease } of inputs) this.#pins.push(lease.pin());
+      const request = {
+        module: run.href,
+        task: task.name,
+        attempt,
+        epoch,
+        fabric: fabric.ticket(),
+        inputs: inputs.map(({ ref, bytes, lease }) => ({ ref, bytes, ticket: lease.ticket() })),
+        outputs: task.outputs,
+      };
+      this.#running = runner().run(request, {
+        started: (thread) => this.#start(thread, inputs),
+        acquire: (output, bytes) => {
+          const { number, lease } = this.#allocate(output, bytes);
+          this.#pins.push(lease.pin());
+          const ticket: MemTicket = lease.ticket();
+          return { number, ticket };
+        },
+        progress: (fraction) => this.#parts.onProgress(fraction),
+        log: (message) => this.#parts.onLog(message),
+      });
+      if (abort.signal.aborted) this.#running.abort("the run was cancelled");
+      const { outputs } = await this.#running.reply;
+      return outputs;
+    } finally {
+      for (const unpin of this.#pins.splice(0)) unpin();
+    }
+  }
+
+  #start(thread: number, inputs: readonly ShelvedOutput[]): void {
+    if (this.#isOver) return;
+    this.#thread = thread;
+    for (const { lease } of inputs) this.#hold(lease);
+    this.#parts.onStart();
+  }
+
+  #allocate(output: string, bytes: number): { number: number; lease: MemLease } {
+    const { task, shelf } = this.#parts;
+    if (this.#isOver) throw lost(task.name, "it was given up");
+    const lease = shelf.acquire(task.name, output, bytes);
+    this.#allocations.push(lease);
+    this.#hold(lease);
+    return { number: this.#allocations.length - 1, lease };
+  }
+
+  #hold(lease: MemLease): void {
+    const hold = this.#parts.shelf.hold(lease, this.#thread);
+    if (hold !== undefined) this.#holds.push(hold);
+  }
+
+  // The last word on whether the work counts: every lease it touched must still stand, and be held by it.
+  #take(committed: readonly CommittedOutput[]): ShelvedOutput[] {
+    const { task } = this.#parts;
+    if (this.#holds.some((hold) => hold.isLapsed))
+      throw lost(task.name, "it was silent for too long, or a lease of it ended");
+    return committed.map(({ name, allocation, bytes }) => {
+      const lease = this.#allocations[allocation];
+      const ref = task.outputs.find((output) => output.name === name);
+      if (lease === undefined || ref === undefined || !lease.isLive)
+        throw lost(task.name, `the lease of its output "${name}" has ended`);
+      this.#allocations[allocation] = undefined as never;
+      return { ref, lease, bytes };
+    });
+  }
+
+  #finish(): void {
+    this.#isOver = true;
+    for (const hold of this.#holds.splice(0)) hold.end();
+    for (const lease of this.#allocations.splice(0))
+      if (lease !== undefined) this.#parts.shelf.abandon(lease);
+  }
+}
+
+/** Why an attempt's work does not count. */
+function lost(task: string, why: string): FabricError {
+  return new FabricError("LEASE_EXPIRED", `The attempt of "${task}" does not count: ${why}`, { task });
+}

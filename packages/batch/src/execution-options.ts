@@ -1,0 +1,78 @@
+/** What a run is told, and what it needs of its host. */
+import {
+  invalidArgument,
+  type AbortSignalLike,
+  type Fabric,
+  type Random,
+  type Timer,
+} from "@selvage/fabric";
+import { STALL_MS_DEFAULT, type RenewalManager } from "@selvage/leasekit";
+import type { ExecutionEvent } from "./run-events.ts";
+import type { TaskRunner } from "./task-runner.ts";
+
+/** `"expiry"`: intermediate leases end at their TTL. `"eager"`: they are released when the last consumer ends. */
+export type Teardown = "expiry" | "eager";
+
+/** Options of `Executor.run`. */
+export interface ExecutorOptions {
+  /** Where outputs are leased. Default: a fabric of the run's own, closed at its end. */
+  readonly fabric?: Fabric;
+  /** What keeps the leases of the run. Default: a manager of the run's own. False: nothing does. */
+  readonly renewals?: RenewalManager | false;
+  /** TTL of every output's lease, in milliseconds. Default 2,000. */
+  readonly ttlMs?: number;
+  readonly teardown?: Teardown;
+  /** How long a holder may be silent before its leases are no longer renewed, in milliseconds. Default 30,000. */
+  readonly stallMs?: number;
+  /** Cancels the run: running attempts are told, and given up after `graceMs`. */
+  readonly signal?: AbortSignalLike;
+  /** How long a cancelled attempt may take to end, in milliseconds. Default 1,000. */
+  readonly graceMs?: number;
+  /** Called with every event, synchronously. What it throws ends the run. */
+  readonly onEvent?: (event: ExecutionEvent) => void;
+}
+
+/** {@link ExecutorOptions} that have defaults. */
+export interface ResolvedExecution {
+  readonly ttlMs: number;
+  readonly teardown: Teardown;
+  readonly stallMs: number;
+  readonly graceMs: number;
+}
+
+/** The defaults of {@link ExecutorOptions}. */
+export const EXECUTION_DEFAULTS: ResolvedExecution = Object.freeze({
+  ttlMs: 2_000,
+  teardown: "expiry",
+  stallMs: STALL_MS_DEFAULT,
+  graceMs: 1_000,
+});
+
+/** The part of the platform's `AbortController` that a run uses. */
+export interface AbortSource {
+  readonly signal: AbortSignalLike;
+  abort(reason?: unknown): void;
+}
+
+/** The host, as an executor needs it. */
+export interface ExecutorPorts {
+  readonly timer: Timer;
+  readonly random: Random;
+  /** A new `AbortController`. */
+  abortSource(): AbortSource;
+  /** Opens the run's own fabric. */
+  openFabric(): Fabric;
+  /** Starts threads for tasks whose body is a module; called when the first one starts. */
+  openRunner(): TaskRunner;
+}
+
+/** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
+export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
+  const { ttlMs, teardown, stallMs, graceMs } = { ...EXECUTION_DEFAULTS, ...options };
+  if (!(ttlMs > 0)) throw invalidArgument("ttlMs", "milliseconds above 0", ttlMs);
+  if (!(stallMs > 0)) throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
+  if (!(graceMs >= 0)) throw invalidArgument("graceMs", "milliseconds from 0 up", graceMs);
+  if (teardown !== "expiry" && teardown !== "eager")
+    throw invalidArgument("teardown", '"expiry" or "eager"', teardown);
+  return { ttlMs, teardown, stallMs, graceMs };
+}

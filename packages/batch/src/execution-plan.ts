@@ -1,0 +1,39 @@
+/** A checked graph, ready to run: as often as one likes. */
+import type { DataRef } from "./data-format.ts";
+import type { TaskDef } from "./task.ts";
+
+/** A task in its place. */
+export interface PlannedTask {
+  readonly def: TaskDef;
+  readonly name: string;
+  readonly inputs: readonly DataRef[];
+  readonly outputs: readonly DataRef[];
+  /** Names of the tasks directly before and after it. */
+  readonly after: readonly string[];
+  readonly before: readonly string[];
+  /** Which wave it is in, from 0. */
+  readonly wave: number;
+}
+
+/** What `TaskGraph.build()` gives. */
+export class ExecutionPlan {
+  /** The tasks, as they were added. */
+  readonly tasks: readonly PlannedTask[];
+  readonly #waves: readonly (readonly string[])[];
+
+  /** For `TaskGraph.build()`. */
+  constructor(tasks: readonly PlannedTask[], waves: readonly (readonly string[])[]) {
+    this.tasks = tasks;
+    this.#waves = waves;
+  }
+
+  /** Names of the tasks by wave: a wave's predecessors are all in earlier ones. */
+  waves(): string[][] {
+    return this.#waves.map((wave) => [...wave]);
+  }
+
+  /** How many tasks there are. */
+  taskCount(): number {
+    return this.tasks.length;
+  }
+}

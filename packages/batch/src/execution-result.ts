@@ -1,0 +1,52 @@
+/** What a run gives: one outcome a task, and where the bytes went. */
+import type { RunStatus } from "./run-events.ts";
+import type { ByteCounts, LeaseCounts } from "./run-ledger.ts";
+import type { TaskOutcome } from "./run-machine.ts";
+
+/** A failed attempt. */
+export interface AttemptError {
+  /** From 1. */
+  readonly attempt: number;
+  readonly error: unknown;
+  readonly failedAtMs: number;
+}
+
+/** How a task ended. */
+export interface TaskResult {
+  readonly name: string;
+  readonly status: TaskOutcome;
+  /** Attempts after the first. */
+  readonly retriesUsed: number;
+  /** Attempts that started. */
+  readonly attempts: number;
+  /** What the last attempt ended with, if it failed. */
+  readonly error?: unknown;
+  /** The task whose failure caused this skip. */
+  readonly because?: string;
+  /** Every failed attempt, in order. */
+  readonly errors: readonly AttemptError[];
+  /** Start of the first attempt and end of the last; undefined for a task that never started. */
+  readonly startedAtMs: number | undefined;
+  readonly endedAtMs: number | undefined;
+}
+
+/** How a run ended. */
+export interface ExecutionResult {
+  readonly status: RunStatus;
+  /** Counts of tasks, by outcome. */
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly skipped: number;
+  readonly cancelled: number;
+  readonly timedOut: number;
+  /** In the order in which the tasks were added. */
+  readonly tasks: readonly TaskResult[];
+  /** Renewals of the run's leases. */
+  readonly renewals: number;
+  readonly leases: LeaseCounts;
+  readonly bytes: ByteCounts;
+  /** From the start to `settled`. */
+  readonly elapsedMs: number;
+  /** From `settled` until every lease of the run was terminal and its bytes back. */
+  readonly teardownMs: number;
+}

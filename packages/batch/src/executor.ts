@@ -1,0 +1,376 @@
+/** Runs plans. */
+import type { Fabric } from "@selvage/fabric";
+import { RenewalManager, resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
+import { Attempt } from "./attempt.ts";
+import {
+  resolveExecution,
+  type AbortSource,
+  type ExecutorOptions,
+  type ExecutorPorts,
+  type ResolvedExecution,
+} from "./execution-options.ts";
+import type { ExecutionPlan, PlannedTask } from "./execution-plan.ts";
+import type { AttemptError, ExecutionResult, TaskResult } from "./execution-result.ts";
+import { OutputShelf } from "./output-shelf.ts";
+import type { ExecutionEvent, RunStatus } from "./run-events.ts";
+import { RunLedger } from "./run-ledger.ts";
+import { RunMachine, type RunEffect, type TaskOutcome, type TaskStatus } from "./run-machine.ts";
+import { isModule } from "./task.ts";
+import type { TaskRunner } from "./task-runner.ts";
+
+/** Runs plans, wave by wave. */
+export class Executor {
+  /**
+   * Runs a plan once. Resolves when every task has its outcome and every lease of the run has ended and given its
+   * bytes back; a task that fails does not reject. Times: normally the work, plus the TTL, plus two ticks.
+   * @throws FabricError `INVALID_ARGUMENT`; what `onEvent` threw; a broken invariant. Then, too, nothing is left.
+   */
+  static async run(
+    plan: ExecutionPlan,
+    options: ExecutorOptions,
+    ports: ExecutorPorts,
+  ): Promise<ExecutionResult> {
+    const resolved = resolveExecution(options);
+    const fabric = options.fabric ?? ports.openFabric();
+    try {
+      return await new Run(plan, options, resolved, fabric, ports).run();
+    } finally {
+      if (options.fabric === undefined) fabric[Symbol.dispose]();
+    }
+  }
+}
+
+/** How often a run looks whether its leases are gone, and renews where no keeper does, in milliseconds. */
+const lookEveryMs = 5;
+
+interface TaskBook {
+  readonly task: PlannedTask;
+  readonly policy: RetryPolicy;
+  status: TaskStatus;
+  attempts: number;
+  errors: AttemptError[];
+  because: string | undefined;
+  startedAtMs: number | undefined;
+  endedAtMs: number | undefined;
+  running: Attempt | undefined;
+}
+
+class Run {
+  readonly #options: ExecutorOptions;
+  readonly #resolved: ResolvedExecution;
+  readonly #fabric: Fabric;
+  readonly #ports: ExecutorPorts;
+  readonly #machine: RunMachine;
+  readonly #waves: readonly (readonly string[])[];
+  readonly #books = new Map<string, TaskBook>();
+  readonly #ledger: RunLedger;
+  readonly #shelf: OutputShelf;
+  readonly #renewals: RenewalManager | undefined;
+  readonly #abort: AbortSource;
+  readonly #settled = Promise.withResolvers<void>();
+  readonly #wakers = new Set<() => void>();
+  #runner: TaskRunner | undefined;
+  #epoch = 0;
+
+  constructor(
+    plan: ExecutionPlan,
+    options: ExecutorOptions,
+    resolved: ResolvedExecution,
+    fabric: Fabric,
+    ports: ExecutorPorts,
+  ) {
+    this.#options = options;
+    this.#resolved = resolved;
+    this.#fabric = fabric;
+    this.#ports = ports;
+    this.#machine = new RunMachine(plan);
+    this.#waves = plan.waves();
+    this.#abort = ports.abortSource();
+    const { renewals } = options;
+    this.#renewals = renewals === false ? undefined : (renewals ?? new RenewalManager(fabric));
+    this.#ledger = new RunLedger(fabric, (event, origin) =>
+      this.#tell({ type: "lease", ...origin, event, atMs: event.atMs }),
+    );
+    this.#shelf = new OutputShelf({ ...resolved, fabric, renewals: this.#renewals, ledger: this.#ledger });
+    for (const task of plan.tasks) {
+      const { retries = 0, backoff } = task.def;
+      this.#books.set(task.name, {
+        task,
+        policy: resolveRetryPolicy({ ...backoff, retries }),
+        status: "pending",
+        attempts: 0,
+        errors: [],
+        because: undefined,
+        startedAtMs: undefined,
+        endedAtMs: undefined,
+        running: undefined,
+      });
+    }
+  }
+
+  async run(): Promise<ExecutionResult> {
+    const startedAtMs = this.#fabric.nowMs();
+    const renewedBefore = this.#renewals?.renewedTotal ?? 0;
+    const stopLooking = this.#ports.timer.every(lookEveryMs, () => this.#look());
+    const { signal } = this.#options;
+    const onAbort = (): void => this.#cancel();
+    signal?.addEventListener("abort", onAbort);
+    try {
+      this.#warm();
+      // Leases are kept by a thread beside this one: nothing starts before it is at work.
+      if (this.#renewals !== undefined) await this.#fabric.keeper()?.ready;
+      if (signal?.aborted === true) this.#perform(this.#machine.cancel());
+      else this.#perform(this.#machine.start());
+      await this.#settled.promise;
+      const settledAtMs = this.#fabric.nowMs();
+      const renewals = (this.#renewals?.renewedTotal ?? 0) - renewedBefore;
+      await this.#runner?.close();
+      await this.#teardown();
+      const teardownMs = this.#fabric.nowMs() - settledAtMs;
+      return { ...this.#count(), renewals, elapsedMs: settledAtMs - startedAtMs, teardownMs };
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.#shelf.close();
+      for (const book of this.#books.values()) book.running?.giveUp();
+      await this.#runner?.close();
+      this.#ledger.close();
+      stopLooking();
+    }
+  }
+
+  // Worker threads start while the first waves work.
+  #warm(): void {
+    let widest = 0;
+    for (const wave of this.#waves) {
+      const modules = wave.filter((name) => isModule(this.#book(name).task.def.run));
+      widest = Math.max(widest, modules.length);
+    }
+    if (widest === 0) return;
+    this.#runner = this.#ports.openRunner();
+    this.#runner.warm(widest);
+  }
+
+  #perform(effects: readonly RunEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.do) {
+        case "start":
+          this.#drive(this.#book(effect.task)).catch((thrown: unknown) =>
+            this.#settled.reject(thrown),
+          );
+          break;
+        case "skip":
+          this.#book(effect.task).because = effect.because;
+          this.#outcome(this.#book(effect.task), "skipped");
+          break;
+        case "cancel":
+          this.#outcome(this.#book(effect.task), "cancelled");
+          break;
+        case "wave": {
+          const { index, state } = effect;
+          const tasks = this.#waves[index] ?? [];
+          this.#tell({ type: "wave", index, state, tasks, atMs: this.#fabric.nowMs() });
+          break;
+        }
+        case "settle":
+          this.#tell({ type: "settled", status: this.#status(), atMs: this.#fabric.nowMs() });
+          this.#settled.resolve();
+          break;
+      }
+    }
+  }
+
+  // Tries a task until it has an outcome.
+  async #drive(book: TaskBook): Promise<void> {
+    for (;;) {
+      const { outcome, error } = await this.#attempt(book);
+      const delayMs =
+        outcome === "failed" && !this.#machine.isCancelled
+          ? retryDelayMs(book.policy, book.attempts, error, this.#randomFraction())
+          : undefined;
+      if (delayMs === undefined) {
+        this.#outcome(book, outcome, error);
+        return this.#perform(this.#machine.end(book.task.name, outcome));
+      }
+      this.#change(book, "waiting", { error });
+      await this.#wait(delayMs);
+      if (this.#machine.isCancelled) {
+        this.#outcome(book, "cancelled");
+        return this.#perform(this.#machine.end(book.task.name, "cancelled"));
+      }
+    }
+  }
+
+  async #attempt(book: TaskBook): Promise<{ outcome: TaskOutcome; error?: unknown }> {
+    const { task } = book;
+    book.attempts++;
+    const attempt = book.attempts;
+    const about = { name: task.name, attempt };
+    const running = new Attempt({
+      task,
+      attempt,
+      epoch: ++this.#epoch,
+      fabric: this.#fabric,
+      shelf: this.#shelf,
+      abort: this.#ports.abortSource(),
+      runner: () => (this.#runner ??= this.#ports.openRunner()),
+      onStart: () => {
+        book.startedAtMs ??= this.#fabric.nowMs();
+        this.#change(book, "running");
+      },
+      onProgress: (fraction) => this.#tell({ type: "progress", ...about, fraction, atMs: this.#fabric.nowMs() }),
+      onLog: (message) => this.#tell({ type: "log", ...about, message, atMs: this.#fabric.nowMs() }),
+    });
+    book.running = running;
+    try {
+      const outputs = await this.#withGrace(running);
+      for (const output of outputs) this.#shelf.put(output, this.#readers(output.ref.name));
+      return { outcome: "succeeded" };
+    } catch (error) {
+      if (this.#machine.isCancelled) return { outcome: "cancelled", error };
+      book.errors.push({ attempt, error, failedAtMs: this.#fabric.nowMs() });
+      return { outcome: "failed", error };
+    } finally {
+      book.running = undefined;
+    }
+  }
+
+  // An attempt that outlives the run's cancellation by the grace is given up.
+  #withGrace(running: Attempt): Promise<Awaited<ReturnType<Attempt["run"]>>> {
+    const { graceMs } = this.#resolved;
+    const { signal } = this.#abort;
+    return new Promise((resolve, reject) => {
+      let stopTimer: (() => void) | undefined;
+      const onAbort = (): void => {
+        running.abort("the run was cancelled");
+        stopTimer = this.#ports.timer.after(graceMs, () => {
+          running.giveUp();
+          reject(signal.reason);
+        });
+      };
+      signal.addEventListener("abort", onAbort);
+      const done = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        stopTimer?.();
+      };
+      running.run().then(resolve, reject).finally(done);
+    });
+  }
+
+  #readers(output: string): string[] {
+    const readers: string[] = [];
+    for (const { task, status } of this.#books.values()) {
+      const isOver = status !== "pending" && status !== "running" && status !== "waiting";
+      if (!isOver && task.inputs.some(({ name }) => name === output)) readers.push(task.name);
+    }
+    return readers;
+  }
+
+  #cancel(): void {
+    const effects = this.#machine.cancel();
+    this.#abort.abort(this.#options.signal?.reason);
+    for (const wake of this.#wakers) wake();
+    this.#perform(effects);
+  }
+
+  #outcome(book: TaskBook, outcome: TaskOutcome, error?: unknown): void {
+    book.endedAtMs = book.startedAtMs === undefined ? undefined : this.#fabric.nowMs();
+    const { because } = book;
+    this.#shelf.leave(book.task.name);
+    this.#change(book, outcome, { ...(error === undefined ? {} : { error }), ...(because === undefined ? {} : { because }) });
+  }
+
+  #change(book: TaskBook, newState: TaskStatus, more: { error?: unknown; because?: string } = {}): void {
+    const { status: oldState, attempts: attempt, task } = book;
+    if (oldState === newState) return;
+    book.status = newState;
+    const atMs = this.#fabric.nowMs();
+    this.#tell({ type: "task", name: task.name, oldState, newState, attempt, ...more, atMs });
+  }
+
+  #tell(event: ExecutionEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch (thrown) {
+      // A watcher that throws ends the run, at the next moment that is safe for its books.
+      this.#settled.reject(thrown);
+    }
+  }
+
+  // The run's own loop turns: renews what no keeper does.
+  #look(): void {
+    if (this.#fabric.keeper() === undefined) this.#renewals?.sweep(this.#fabric.nowMs());
+  }
+
+  #wait(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#wakers.delete(wake);
+        stop();
+        resolve();
+      };
+      const stop = this.#ports.timer.after(delayMs, wake);
+      this.#wakers.add(wake);
+    });
+  }
+
+  // Waits until the run's leases have ended and their bytes are back. The bound is past any deadline that can still
+  // come: what is open then is somebody else's to end (kept alive by another manager, or a thread that never answers).
+  async #teardown(): Promise<void> {
+    this.#shelf.close();
+    const { ttlMs } = this.#resolved;
+    const { fenceAfterMs, tickMs } = this.#fabric.options;
+    const untilMs = this.#fabric.nowMs() + ttlMs + fenceAfterMs + 100 * tickMs;
+    while (this.#ledger.isOpen && this.#fabric.nowMs() < untilMs) await this.#wait(lookEveryMs);
+  }
+
+  #count(): Omit<ExecutionResult, "renewals" | "elapsedMs" | "teardownMs"> {
+    const tasks = [...this.#books.values()].map(toResult);
+    const count = (outcome: TaskOutcome): number =>
+      tasks.filter(({ status }) => status === outcome).length;
+    return {
+      status: this.#status(),
+      succeeded: count("succeeded"),
+      failed: count("failed"),
+      skipped: count("skipped"),
+      cancelled: count("cancelled"),
+      timedOut: count("timedOut"),
+      tasks,
+      leases: this.#ledger.leases(),
+      bytes: this.#ledger.bytes(),
+    };
+  }
+
+  #status(): RunStatus {
+    const statuses = new Set([...this.#books.values()].map(({ status }) => status));
+    if (statuses.has("cancelled")) return "cancelled";
+    if (statuses.has("timedOut")) return "timedOut";
+    return statuses.has("failed") ? "failed" : "succeeded";
+  }
+
+  #randomFraction(): number {
+    const words = new Int32Array(1);
+    this.#ports.random.fill(words);
+    return ((words[0] as number) >>> 0) / 0x1_0000_0000;
+  }
+
+  #book(name: string): TaskBook {
+    return this.#books.get(name) as TaskBook;
+  }
+}
+
+function toResult(book: TaskBook): TaskResult {
+  const { task, attempts, errors, because, startedAtMs, endedAtMs } = book;
+  const last = errors.at(-1);
+  const status = book.status as TaskOutcome;
+  return {
+    name: task.name,
+    status,
+    retriesUsed: Math.max(0, attempts - 1),
+    attempts,
+    errors,
+    startedAtMs,
+    endedAtMs,
+    ...(last === undefined || status === "succeeded" ? {} : { error: last.error }),
+    ...(because === undefined ? {} : { because }),
+  };
+}

@@ -1,0 +1,99 @@
+/**
+ * The outputs of a run, in their leases. An output is kept renewed while a task that reads it may still run; when the
+ * last of those has ended, renewing stops and the lease expires, or is released at once.
+ */
+import type { Fabric, MemLease } from "@selvage/fabric";
+import { LeaseScope, type Hold, type Membership, type RenewalManager } from "@selvage/leasekit";
+import type { Teardown } from "./execution-options.ts";
+import type { DataRef } from "./data-format.ts";
+import type { RunLedger } from "./run-ledger.ts";
+
+/** A committed output. */
+export interface ShelvedOutput {
+  readonly ref: DataRef;
+  readonly lease: MemLease;
+  /** How many of its bytes count. */
+  readonly bytes: number;
+}
+
+interface Shelf extends ShelvedOutput {
+  readonly scope: LeaseScope;
+  readonly members: Map<string, Membership>;
+}
+
+/** What a shelf is made of. */
+export interface ShelfOptions {
+  readonly fabric: Fabric;
+  readonly renewals: RenewalManager | undefined;
+  readonly ledger: RunLedger;
+  readonly ttlMs: number;
+  readonly stallMs: number;
+  readonly teardown: Teardown;
+}
+
+/** Leases outputs, keeps them, and lets them go. */
+export class OutputShelf {
+  readonly #options: ShelfOptions;
+  readonly #outputs = new Map<string, Shelf>();
+
+  constructor(options: ShelfOptions) {
+    this.#options = options;
+  }
+
+  /** Leases room for an output of an attempt. @throws FabricError `CAPACITY_EXCEEDED`. */
+  acquire(task: string, output: string, bytes: number): MemLease {
+    const { fabric, ttlMs, ledger } = this.#options;
+    const label = `${task}/${output}`;
+    const lease = fabric.mem().minBytes(bytes).leaseMs(ttlMs).label(label).acquire();
+    ledger.add(lease, { task, output }, fabric.nowMs());
+    return lease;
+  }
+
+  /** Has a lease renewed while `thread` makes progress. Undefined when nothing renews. */
+  hold(lease: MemLease, thread: number): Hold | undefined {
+    const { renewals, ttlMs, stallMs } = this.#options;
+    return renewals?.hold(lease, { ttlMs, stallMs, thread });
+  }
+
+  /** Puts an output on the shelf, for the tasks that will read it. */
+  put(output: ShelvedOutput, consumers: readonly string[]): void {
+    const { renewals, ttlMs, stallMs } = this.#options;
+    const scope = new LeaseScope(renewals, { ttlMs, stallMs });
+    const members = new Map(consumers.map((consumer) => [consumer, scope.join()]));
+    scope.add(output.lease);
+    const shelf = { ...output, scope, members };
+    this.#outputs.set(output.ref.name, shelf);
+    if (consumers.length === 0) this.#letGo(shelf);
+  }
+
+  /** An output that an earlier task put here. */
+  get(name: string): ShelvedOutput | undefined {
+    return this.#outputs.get(name);
+  }
+
+  /** A task has ended: it reads nothing any more. */
+  leave(consumer: string): void {
+    for (const shelf of this.#outputs.values()) {
+      const member = shelf.members.get(consumer);
+      if (member === undefined) continue;
+      shelf.members.delete(consumer);
+      member.leave();
+      if (shelf.members.size === 0) this.#letGo(shelf);
+    }
+  }
+
+  /** Lets a lease go that will not be an output: of a failed attempt, or replaced. */
+  abandon(lease: MemLease): void {
+    if (this.#options.teardown === "eager") lease.release();
+  }
+
+  /** Lets everything go. */
+  close(): void {
+    for (const shelf of this.#outputs.values()) this.#letGo(shelf);
+  }
+
+  #letGo(shelf: Shelf): void {
+    if (this.#options.teardown === "eager") shelf.scope.release();
+    else shelf.scope.end();
+  }
+}

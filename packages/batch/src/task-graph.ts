@@ -1,0 +1,182 @@
+/** Tasks and what must come before what. */
+import { FabricError, invalidArgument } from "@selvage/fabric";
+import { DATA_FORMATS, type DataRef } from "./data-format.ts";
+import { ExecutionPlan, type PlannedTask } from "./execution-plan.ts";
+import type { TaskDef } from "./task.ts";
+import { findCycle, levels } from "./topology.ts";
+
+/** A task of one graph. */
+export type TaskId = number & { readonly __unit: "task" };
+
+/**
+ * Collects tasks and dependencies, and builds the plan.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { TaskGraph } from "selvage";
+ *
+ * const graph = new TaskGraph();
+ * const first = graph.addTask({ name: "first", run: () => {} });
+ * const second = graph.addTask({ name: "second", run: () => {} });
+ * graph.addDependency(first, second);
+ * assert.deepEqual(graph.build().waves(), [["first"], ["second"]]);
+ * ```
+ */
+export class TaskGraph {
+  readonly #tasks: TaskDef[] = [];
+  readonly #edges: [TaskId, TaskId][] = [];
+
+  /** Adds a task. Its name and data are checked by {@link build}. @throws FabricError `INVALID_ARGUMENT`. */
+  addTask(task: TaskDef): TaskId {
+    checkTask(task);
+    this.#tasks.push(task);
+    return (this.#tasks.length - 1) as TaskId;
+  }
+
+  /** Lets `after` start only once `before` has succeeded. Adding it twice is adding it once. */
+  addDependency(before: TaskId, after: TaskId): void {
+    this.#checkId("before", before);
+    this.#checkId("after", after);
+    this.#edges.push([before, after]);
+  }
+
+  /**
+   * Checks the graph and orders it into waves. An empty graph is a plan without waves.
+   * @throws FabricError `CONFLICT` (two tasks of one name, two producers of one output, two formats of one name),
+   * `GRAPH_CYCLE` (`details.path` is the closed cycle), `UNRESOLVED_REF` (`details.refs` names every one).
+   */
+  build(): ExecutionPlan {
+    const names = this.#tasks.map(({ name }) => name);
+    refuseDuplicates(names, (name) => `two tasks are called "${name}"`, "task");
+    const successors: number[][] = names.map(() => []);
+    const predecessors: number[][] = names.map(() => []);
+    for (const [before, after] of this.#edges) {
+      if (successors[before]?.includes(after) === true) continue;
+      successors[before]?.push(after);
+      predecessors[after]?.push(before);
+    }
+    const cycle = findCycle(successors);
+    if (cycle !== undefined) {
+      const path = cycle.map((task) => names[task] as string);
+      throw new FabricError("GRAPH_CYCLE", `The graph has a cycle: ${path.join(" -> ")}`, { path });
+    }
+    const waves = levels(successors, predecessors);
+    const producers = this.#producers();
+    const tasks = this.#resolve(predecessors, successors, waves, producers);
+    return new ExecutionPlan(
+      tasks,
+      waves.map((wave) => wave.map((task) => names[task] as string)),
+    );
+  }
+
+  #checkId(argument: string, id: TaskId): void {
+    if (!Number.isInteger(id) || id < 0 || id >= this.#tasks.length)
+      throw invalidArgument(argument, "a task of this graph", id);
+  }
+
+  // Which task makes each output.
+  #producers(): Map<string, { readonly task: number; readonly ref: DataRef }> {
+    const producers = new Map<string, { readonly task: number; readonly ref: DataRef }>();
+    const outputs = this.#tasks.flatMap((task, index) =>
+      (task.outputs ?? []).map((ref) => ({ task: index, ref })),
+    );
+    refuseDuplicates(
+      outputs.map(({ ref }) => ref.name),
+      (name) => {
+        const makers = outputs.filter(({ ref }) => ref.name === name);
+        const tasks = makers.map(({ task }) => `"${this.#tasks[task]?.name}"`);
+        return `output "${name}" is made twice, by ${tasks.join(" and ")}`;
+      },
+      "output",
+    );
+    for (const output of outputs) producers.set(output.ref.name, output);
+    return producers;
+  }
+
+  #resolve(
+    predecessors: readonly (readonly number[])[],
+    successors: readonly (readonly number[])[],
+    waves: readonly (readonly number[])[],
+    producers: ReadonlyMap<string, { readonly task: number; readonly ref: DataRef }>,
+  ): PlannedTask[] {
+    const ancestors: Set<number>[] = this.#tasks.map(() => new Set());
+    for (const task of waves.flat())
+      for (const before of predecessors[task] ?? []) {
+        ancestors[task]?.add(before);
+        for (const older of ancestors[before] ?? []) ancestors[task]?.add(older);
+      }
+    const consumers: string[][] = this.#tasks.map(() => []);
+    const missing: string[] = [];
+    for (const [index, task] of this.#tasks.entries())
+      for (const ref of uniqueRefs(task.inputs ?? [])) {
+        const producer = producers.get(ref.name);
+        if (producer === undefined) missing.push(`${task.name}.${ref.name}`);
+        else if (ancestors[index]?.has(producer.task) !== true)
+          missing.push(`${task.name}.${ref.name} (made by "${this.#tasks[producer.task]?.name}", not an ancestor)`);
+        else {
+          refuseFormats(task, ref, producer.ref);
+          consumers[producer.task]?.push(task.name);
+        }
+      }
+    if (missing.length > 0)
+      throw new FabricError("UNRESOLVED_REF", `Nothing before it makes: ${missing.join(", ")}`, {
+        refs: missing,
+      });
+    const name = (task: number): string => this.#tasks[task]?.name as string;
+    return this.#tasks.map((task, index) => ({
+      def: task,
+      name: task.name,
+      inputs: uniqueRefs(task.inputs ?? []),
+      outputs: task.outputs ?? [],
+      after: (predecessors[index] ?? []).map(name),
+      before: (successors[index] ?? []).map(name),
+      wave: waves.findIndex((wave) => wave.includes(index)),
+    }));
+  }
+}
+
+function checkTask(task: TaskDef): void {
+  if (typeof task !== "object" || task === null)
+    throw invalidArgument("task", "a task definition", task);
+  if (typeof task.name !== "string" || task.name === "")
+    throw invalidArgument("task.name", "a name", task.name);
+  const isRunnable =
+    typeof task.run === "function" || typeof (task.run as { href?: unknown })?.href === "string";
+  if (!isRunnable)
+    throw invalidArgument(`task "${task.name}".run`, "a function or a module URL", task.run);
+  const { retries = 0 } = task;
+  if (!Number.isSafeInteger(retries) || retries < 0)
+    throw invalidArgument(`task "${task.name}".retries`, "a whole number from 0 up", retries);
+  for (const { name, format } of [...(task.inputs ?? []), ...(task.outputs ?? [])]) {
+    if (typeof name !== "string" || name === "")
+      throw invalidArgument(`a data name of task "${task.name}"`, "a name", name);
+    if (!DATA_FORMATS.includes(format))
+      throw invalidArgument(`format of "${name}"`, `one of ${DATA_FORMATS.join(", ")}`, format);
+  }
+}
+
+function refuseDuplicates(
+  names: readonly string[],
+  sentence: (name: string) => string,
+  kind: string,
+): void {
+  const seen = new Set<string>();
+  const twice = new Set(names.filter((name) => seen.size === seen.add(name).size));
+  if (twice.size === 0) return;
+  const message = [...twice].map(sentence).join("; ");
+  throw new FabricError("CONFLICT", `Cannot build the graph: ${message}`, { kind, names: [...twice] });
+}
+
+function refuseFormats(task: TaskDef, wanted: DataRef, made: DataRef): void {
+  if (wanted.format === made.format) return;
+  throw new FabricError(
+    "CONFLICT",
+    `Cannot build the graph: "${task.name}" reads "${wanted.name}" as ${wanted.format}, but it is made as ${made.format}`,
+    { kind: "format", names: [wanted.name], wanted: wanted.format, made: made.format },
+  );
+}
+
+function uniqueRefs(refs: readonly DataRef[]): DataRef[] {
+  return [...new Map(refs.map((ref) => [`${ref.name}\n${ref.format}`, ref])).values()];
+}

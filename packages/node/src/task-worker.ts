@@ -1,0 +1,72 @@
+/** What a task's thread runs: one request after the other, each by the module that it names. */
+import { receiveMessageOnPort, workerData } from "node:worker_threads";
+import { runRequest, type FarPorts, type TaskFunction, type TaskRequest } from "@selvage/batch";
+import { FabricError, fromWire, InvariantError, toWire } from "@selvage/fabric";
+import { attachments } from "./fabric.ts";
+import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
+
+const { port, answered } = workerData as TaskWorkerData;
+const answers = new Int32Array(answered);
+/** Progress is told to the owner at most this often, in milliseconds. The stamp in shared memory moves every time. */
+const toldEveryMs = 50;
+
+let abort = new AbortController();
+
+port.on("message", (message: ToTask) => {
+  if (message.type === "run") void serve(message.request);
+  // A request that the owner answered is fetched by `acquire`; what else comes is an abort.
+  else if (message.type === "abort") abort.abort(new DOMException(message.reason, "AbortError"));
+});
+
+function tell(message: FromTask): void {
+  port.postMessage(message);
+}
+
+async function serve(request: TaskRequest): Promise<void> {
+  abort = new AbortController();
+  try {
+    const { outputs } = await runRequest(request, await load(request.module), farPorts());
+    tell({ type: "done", outputs });
+  } catch (thrown) {
+    tell({ type: "failed", error: toWire(thrown) });
+  }
+}
+
+async function load(module: string): Promise<TaskFunction> {
+  const { default: body } = (await import(module)) as { default?: unknown };
+  if (typeof body === "function") return body as TaskFunction;
+  throw new FabricError(
+    "INVALID_ARGUMENT",
+    `Cannot run ${module}: expected a function as its default export`,
+    { module },
+  );
+}
+
+function farPorts(): FarPorts {
+  let toldAtMs = -Infinity;
+  return {
+    attachments: attachments(),
+    signal: abort.signal,
+    started: (thread) => tell({ type: "started", thread }),
+    progress(fraction) {
+      const nowMs = performance.now();
+      if (nowMs - toldAtMs < toldEveryMs) return;
+      toldAtMs = nowMs;
+      tell({ type: "progress", fraction });
+    },
+    log: (message) => tell({ type: "log", message }),
+    acquire(output, bytes) {
+      const before = Atomics.load(answers, 0);
+      tell({ type: "acquire", output, bytes });
+      // The owner answers at its next loop turn, and ends this thread when it gives the attempt up.
+      Atomics.wait(answers, 0, before);
+      for (;;) {
+        const answer = receiveMessageOnPort(port)?.message as ToTask | undefined;
+        if (answer === undefined) throw new InvariantError("an answer comes before its signal");
+        if (answer.type === "granted") return answer.allocation;
+        if (answer.type === "refused") throw fromWire(answer.error);
+        if (answer.type === "abort") abort.abort(new DOMException(answer.reason, "AbortError"));
+      }
+    },
+  };
+}
