@@ -1,0 +1,167 @@
+/** The command line of the main job. */
+import { rmdirSync, existsSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { Executor, Fabric, isFabricError, type ExecutionResult } from "selvage";
+import { formatSeconds } from "./format.ts";
+import { buildJob, exampleData, parseFailure, type Job } from "./job.ts";
+import { liveProgress, plainProgress, type Progress } from "./progress.ts";
+import { failures, ledger, toJson, worstAirports, type JobFigures } from "./report.ts";
+import { drawSvg } from "./timeline-svg.ts";
+import { drawText } from "./timeline-text.ts";
+import { Timeline } from "./timeline.ts";
+
+const MiB = 2 ** 20;
+
+interface CliOptions {
+  readonly json: boolean;
+  readonly out: string;
+  readonly rows?: number;
+  readonly ttlMs: number;
+  readonly teardown: "expiry" | "eager";
+  readonly fail?: string;
+  readonly input: string;
+  readonly memoryMib: number;
+}
+
+/** Runs the command; gives its exit status: 0 only when every task succeeded. */
+export async function runCli(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const program = command();
+  program.parse([...argv], { from: "user" });
+  const options = program.opts<CliOptions>();
+  try {
+    return await runJob(options, signal);
+  } catch (thrown) {
+    if (!isFabricError(thrown)) throw thrown;
+    process.stderr.write(`${thrown.code}: ${thrown.message}\n`);
+    return 2;
+  }
+}
+
+function command(): Command {
+  return new Command("etl")
+    .description(
+      "Delays by airport and by route, from 3,000,000 flights: a wave ETL on leased memory",
+    )
+    .option("--json", "end stdout with one JSON document", false)
+    .option("--out <dir>", "folder of the results", "out")
+    .option("--rows <n>", "only the first n flights", count)
+    .option("--ttl-ms <n>", "TTL of every intermediate lease, in milliseconds", count, 2_000)
+    .addOption(
+      new Option(
+        "--teardown <how>",
+        "let leases expire, or release them as soon as the last reader ends",
+      )
+        .choices(["expiry", "eager"])
+        .default("expiry"),
+    )
+    .option("--fail <task[:times]>", "make a task throw in its first attempts, or in all")
+    .option("--input <file>", "parquet file of flights", exampleData().flights)
+    .option("--memory-mib <n>", "memory to lease from, in MiB", count, 512);
+}
+
+async function runJob(options: CliOptions, signal: AbortSignal): Promise<number> {
+  const { json, input, out, rows, ttlMs, teardown, memoryMib } = options;
+  const fail = options.fail === undefined ? undefined : parseFailure(options.fail);
+  const isNew = !existsSync(out);
+  const job = buildJob({ input, airports: exampleData().airports, out, rows, fail });
+  const isLive = process.stdout.isTTY && !json;
+  const print = (line: string): void =>
+    void (json ? process.stderr : process.stdout).write(`${line}\n`);
+  const progress = isLive ? liveProgress(job.plan) : plainProgress(print);
+  using fabric = Fabric.open({ memoryBytes: memoryMib * MiB, blocks: 0 });
+  const timeline = new Timeline(fabric.nowMs());
+  const reporting = new Reporting(job, progress, isLive, print);
+  const result = await Executor.run(job.plan, {
+    fabric,
+    ttlMs,
+    teardown,
+    signal,
+    onEvent(event) {
+      timeline.add(event);
+      progress.onEvent(event);
+      if (event.type === "settled") reporting.settle(event.status, ttlMs);
+    },
+  });
+  await reporting.end();
+  const isWhole = result.status === "succeeded";
+  const svg = path.resolve(out, "timeline.svg");
+  if (isWhole)
+    writeFileSync(
+      svg,
+      drawSvg(timeline, `Wave ETL: ${job.rowsRead().toLocaleString("en")} flights`),
+    );
+  else if (isNew) removeEmpty(out);
+  print(`\nlease ledger\n${ledger(result)}\n\ntimeline\n${drawText(timeline)}`);
+  if (isWhole) print(`\n${job.database}\n${svg}`);
+  else print(`\n${result.status}\n${failures(result)}`);
+  if (json)
+    process.stdout.write(
+      `${JSON.stringify(toJson(result, figures(job, isWhole, svg)), null, 2)}\n`,
+    );
+  return isWhole ? 0 : 1;
+}
+
+function figures(job: Job, isWhole: boolean, svg: string): JobFigures {
+  return {
+    waves: job.plan.waves(),
+    rowsRead: job.rowsRead(),
+    database: isWhole ? job.database : undefined,
+    timeline: isWhole ? svg : undefined,
+    rssPeakMiB: Math.round(process.resourceUsage().maxRSS / 1024),
+  };
+}
+
+/** What is shown between the last task and the last lease: the result, and a countdown while the leases lapse. */
+class Reporting {
+  readonly #job: Job;
+  readonly #progress: Progress;
+  readonly #isLive: boolean;
+  readonly #print: (line: string) => void;
+  #drawn = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(job: Job, progress: Progress, isLive: boolean, print: (line: string) => void) {
+    this.#job = job;
+    this.#progress = progress;
+    this.#isLive = isLive;
+    this.#print = print;
+  }
+
+  settle(status: ExecutionResult["status"], ttlMs: number): void {
+    this.#drawn = this.#show(status, Date.now() + ttlMs);
+  }
+
+  async end(): Promise<void> {
+    await this.#drawn;
+    clearInterval(this.#timer);
+    if (this.#isLive) process.stdout.write("\r\u001B[K");
+  }
+
+  async #show(status: ExecutionResult["status"], lapsedAtMs: number): Promise<void> {
+    await this.#progress.end();
+    if (status === "succeeded")
+      this.#print(`\nthe ten worst airports\n${worstAirports(this.#job.database)}\n`);
+    if (!this.#isLive) return this.#print("the leases lapse by themselves");
+    const draw = (): void => {
+      const leftMs = Math.max(0, lapsedAtMs - Date.now());
+      process.stdout.write(`\r\u001B[Kthe leases lapse by themselves: ${formatSeconds(leftMs)}`);
+    };
+    draw();
+    this.#timer = setInterval(draw, 100);
+  }
+}
+
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Not empty, or gone: then it is not ours to remove.
+  }
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError("Expected a whole number above 0.");
+}

@@ -1,0 +1,152 @@
+/** The main job: flights in, delays by airport and by route out. A diamond whose middle lives in leases. */
+import { mkdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import {
+  FabricError,
+  isFabricError,
+  systemText,
+  TaskGraph,
+  type DataRef,
+  type ExecutionPlan,
+  type TaskContext,
+} from "selvage";
+import type { OriginSums, RouteSums } from "./aggregate.ts";
+import { decodeFlights, openFlights } from "./decode.ts";
+import type { Airport, GreatCircles } from "./enrich.ts";
+import { failPlanned, type PlannedFailure } from "./fail.ts";
+import { flightShape } from "./flights.ts";
+import { loadDatabase } from "./load.ts";
+
+/** What the job is told. */
+export interface JobOptions {
+  /** The parquet file of flights. */
+  readonly input: string;
+  /** `airports.csv`. */
+  readonly airports: string;
+  /** Folder of the results. */
+  readonly out: string;
+  /** Only the first so many flights. */
+  readonly rows?: number | undefined;
+  readonly fail?: PlannedFailure | undefined;
+}
+
+/** The job, ready to run. */
+export interface Job {
+  readonly plan: ExecutionPlan;
+  /** Where the database will be. */
+  readonly database: string;
+  /** Flights decoded so far. */
+  rowsRead(): number;
+}
+
+/** The tasks of the job: what `--fail` can name. */
+export const TASKS = ["extract", "aggregate", "enrich", "load"] as const;
+
+const retries = 2;
+// A file that is missing or broken stays so: only what a retry can help is tried again.
+const backoff = {
+  baseMs: 50,
+  retryOn: (error: unknown): boolean => !isFabricError(error) || error.recovery !== "none",
+};
+
+/** Where the example data is that comes with the development dependencies. */
+export function exampleData(): { readonly flights: string; readonly airports: string } {
+  const entry = createRequire(import.meta.url).resolve("vega-datasets");
+  const data = path.join(path.dirname(entry), "..", "data");
+  return {
+    flights: path.join(data, "flights-3m.parquet"),
+    airports: path.join(data, "airports.csv"),
+  };
+}
+
+/** Builds the job. Removes the database of the run before: a run that fails must not pass for one that did not. */
+export function buildJob(options: JobOptions): Job {
+  const { input, airports, out, fail } = options;
+  const database = path.resolve(out, "flights.sqlite");
+  mkdirSync(out, { recursive: true });
+  rmSync(database, { force: true });
+  let rowsRead = 0;
+
+  const extract = async (context: TaskContext): Promise<void> => {
+    failPlanned(context, fail);
+    using file = await openFlights(input);
+    const rows = Math.min(options.rows ?? file.rows, file.rows);
+    const flights = context.allocate("flights", flightShape(rows));
+    await decodeFlights(file, flights, (done) => {
+      rowsRead = done;
+      context.progress(done / rows);
+      if (context.signal.aborted) throw context.signal.reason;
+    });
+  };
+  const load = (context: TaskContext): void => {
+    failPlanned(context, fail);
+    loadDatabase(database, {
+      origins: context.input<OriginSums>("origins"),
+      routes: context.input<RouteSums>("routes"),
+      places: JSON.parse(systemText.decode(context.input("places"))) as Airport[],
+      greatCircles: context.input<GreatCircles>("greatCircles"),
+    });
+  };
+
+  const columns = (name: string): DataRef => ({ name, format: "columns" });
+  const raw = (name: string): DataRef => ({ name, format: "raw" });
+  const shared = { retries, backoff, inputs: [columns("flights")] };
+  const graph = new TaskGraph();
+  const extracted = graph.addTask({
+    name: "extract",
+    retries,
+    backoff,
+    outputs: [columns("flights")],
+    run: extract,
+  });
+  const aggregated = graph.addTask({
+    name: "aggregate",
+    ...shared,
+    outputs: [columns("origins"), columns("routes")],
+    run: moduleUrl("aggregate", { fail }),
+  });
+  const enriched = graph.addTask({
+    name: "enrich",
+    ...shared,
+    outputs: [raw("places"), columns("greatCircles")],
+    run: moduleUrl("enrich", { fail, airports }),
+  });
+  const loaded = graph.addTask({
+    name: "load",
+    retries,
+    backoff,
+    inputs: [columns("origins"), columns("routes"), raw("places"), columns("greatCircles")],
+    run: load,
+  });
+  graph.addDependency(extracted, aggregated);
+  graph.addDependency(extracted, enriched);
+  graph.addDependency(aggregated, loaded);
+  graph.addDependency(enriched, loaded);
+  return { plan: graph.build(), database, rowsRead: () => rowsRead };
+}
+
+/** Reads `TASK[:TIMES]`; without TIMES every attempt fails. @throws FabricError `INVALID_ARGUMENT`. */
+export function parseFailure(text: string): PlannedFailure {
+  const [task = "", count] = text.split(":");
+  const times = count === undefined ? Infinity : Number(count);
+  const isTask = (TASKS as readonly string[]).includes(task);
+  if (!isTask || !(times > 0) || (times !== Infinity && !Number.isInteger(times)))
+    throw new FabricError(
+      "INVALID_ARGUMENT",
+      `--fail: expected TASK or TASK:TIMES with one of ${TASKS.join(", ")}, got "${text}"`,
+      { argument: "--fail", actual: text },
+    );
+  return { task, times };
+}
+
+// A worker's module gets what it needs to know with its URL.
+function moduleUrl(
+  name: "aggregate" | "enrich",
+  told: { readonly fail?: PlannedFailure | undefined; readonly airports?: string },
+): URL {
+  const url = new URL(`./${name}.ts`, import.meta.url);
+  if (told.fail?.task === name) url.searchParams.set("fail", String(told.fail.times));
+  if (told.airports !== undefined) url.searchParams.set("airports", told.airports);
+  return url;
+}
