@@ -18,13 +18,19 @@ export function childSubject(name: string, file: URL, args: readonly string[]): 
       });
       const running = child;
       running.send("turn");
-      const answer = await Promise.race([
-        once(running, "message").then(([message]) => message as Turn),
-        once(running, "exit").then(([code]) => {
-          throw new Error(`${name}: its process exited with ${String(code)}`);
-        }),
-      ]);
-      return answer;
+      // One of the two comes; the other's listener is taken back.
+      const over = new AbortController();
+      const { signal } = over;
+      try {
+        return await Promise.race([
+          once(running, "message", { signal }).then(([message]) => message as Turn),
+          once(running, "exit", { signal }).then(([code]) => {
+            throw new Error(`${name}: its process exited with ${String(code)}`);
+          }),
+        ]);
+      } finally {
+        over.abort();
+      }
     },
     close() {
       child?.disconnect();

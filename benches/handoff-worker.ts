@@ -18,7 +18,9 @@ export interface Receipt {
 function look(columns: Columns, sum: boolean): number {
   if (sum) {
     let total = 0;
-    for (const value of columns["price"] as Float64Array) total += value;
+    const prices = columns["price"] as Float64Array;
+    // By index: an iterator would cost four times what handing the bytes over does.
+    for (let row = 0; row < prices.length; row++) total += prices[row] as number;
     return total;
   }
   let seen = 0;

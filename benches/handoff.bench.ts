@@ -101,7 +101,7 @@ async function measure(sum: boolean, worker: Worker, effort: Effort): Promise<Re
   const ratio = samples.median("clone", "op") / samples.median("ticket", "op");
   return samples.result({
     suite: "handoff",
-    name: `64 MiB of columns, ${sum ? "one summed" : "a few values read"}`,
+    name: `${smoke ? 1 : 64} MiB of columns, ${sum ? "one summed" : "a few values read"}`,
     subject: "ticket",
     step: "op",
     peers: { "structured clone": ["clone", "op"], "ArrayBuffer transfer": ["transfer", "op"] },

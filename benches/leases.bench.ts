@@ -9,7 +9,7 @@
  * allocator.
  * Not measured: expiry of leases (only the wheel's), threads that renew at the same time, block leases.
  */
-import { RangeAllocator } from "../packages/fabric/src/range-allocator.ts";
+import { RangeAllocator } from "@selvage/fabric";
 import { childSubject } from "./children.ts";
 import { batched, takeTurns, type Effort, type Result, type Samples } from "./harness.ts";
 import { seededRandom } from "./statistics.ts";

@@ -1,12 +1,11 @@
 /** The command line of the main job. */
-import { rmdirSync, existsSync, writeFileSync } from "node:fs";
-import path from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
-import { Executor, Fabric, isFabricError, type ExecutionResult } from "selvage";
+import { writeFileSync } from "node:fs";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Executor, Fabric, FabricError, isFabricError, type ExecutionResult } from "selvage";
 import { formatSeconds } from "./format.ts";
 import { buildJob, exampleData, parseFailure, type Job } from "./job.ts";
 import { liveProgress, plainProgress, type Progress } from "./progress.ts";
-import { failures, ledger, toJson, worstAirports, type JobFigures } from "./report.ts";
+import { failures, ledger, toErrorJson, toJson, worstAirports, type JobFigures } from "./report.ts";
 import { drawSvg } from "./timeline-svg.ts";
 import { drawText } from "./timeline-text.ts";
 import { Timeline } from "./timeline.ts";
@@ -26,20 +25,37 @@ interface CliOptions {
 
 /** Runs the command; gives its exit status: 0 only when every task succeeded. */
 export async function runCli(argv: readonly string[], signal: AbortSignal): Promise<number> {
-  const program = command();
-  program.parse([...argv], { from: "user" });
-  const options = program.opts<CliOptions>();
   try {
-    return await runJob(options, signal);
+    return await runJob(parseOptions(argv), signal);
   } catch (thrown) {
+    // Help was asked for, and is on the screen.
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (!isFabricError(thrown)) throw thrown;
     process.stderr.write(`${thrown.code}: ${thrown.message}\n`);
+    // By the argument itself: what the rest of them say may be what is wrong.
+    if (argv.includes("--json")) writeJson(toErrorJson(thrown));
     return 2;
   }
 }
 
+/** @throws FabricError `INVALID_ARGUMENT`; CommanderError when help was asked for. */
+function parseOptions(argv: readonly string[]): CliOptions {
+  const program = command();
+  try {
+    program.parse([...argv], { from: "user" });
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError) || thrown.exitCode === 0) throw thrown;
+    const message = thrown.message.replace(/^error: /, "");
+    throw new FabricError("INVALID_ARGUMENT", message, {}, { cause: thrown });
+  }
+  return program.opts<CliOptions>();
+}
+
 function command(): Command {
   return new Command("etl")
+    .exitOverride()
+    // A usage error is told once, as any other error.
+    .configureOutput({ outputError() {} })
     .description(
       "Delays by airport and by route, from 3,000,000 flights: a wave ETL on leased memory",
     )
@@ -63,13 +79,12 @@ function command(): Command {
 async function runJob(options: CliOptions, signal: AbortSignal): Promise<number> {
   const { json, input, out, rows, ttlMs, teardown, memoryMib } = options;
   const fail = options.fail === undefined ? undefined : parseFailure(options.fail);
-  const isNew = !existsSync(out);
+  using fabric = Fabric.open({ memoryBytes: memoryMib * MiB, blocks: 0 });
   const job = buildJob({ input, airports: exampleData().airports, out, rows, fail });
   const isLive = process.stdout.isTTY && !json;
   const print = (line: string): void =>
     void (json ? process.stderr : process.stdout).write(`${line}\n`);
   const progress = isLive ? liveProgress(job.plan) : plainProgress(print);
-  using fabric = Fabric.open({ memoryBytes: memoryMib * MiB, blocks: 0 });
   const timeline = new Timeline(fabric.nowMs());
   const reporting = new Reporting(job, progress, isLive, print);
   const result = await Executor.run(job.plan, {
@@ -85,29 +100,25 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
   });
   await reporting.end();
   const isWhole = result.status === "succeeded";
-  const svg = path.resolve(out, "timeline.svg");
-  if (isWhole)
-    writeFileSync(
-      svg,
-      drawSvg(timeline, `Wave ETL: ${job.rowsRead().toLocaleString("en")} flights`),
-    );
-  else if (isNew) removeEmpty(out);
+  const title = `Wave ETL: ${job.rowsRead().toLocaleString("en")} flights`;
+  if (isWhole) writeFileSync(job.timeline, drawSvg(timeline, title));
+  else job.clear();
   print(`\nlease ledger\n${ledger(result)}\n\ntimeline\n${drawText(timeline)}`);
-  if (isWhole) print(`\n${job.database}\n${svg}`);
+  if (isWhole) print(`\n${job.database}\n${job.timeline}`);
   else print(`\n${result.status}\n${failures(result)}`);
-  if (json)
-    process.stdout.write(
-      `${JSON.stringify(toJson(result, figures(job, isWhole, svg)), null, 2)}\n`,
-    );
+  if (json) writeJson(toJson(result, figures(job, isWhole)));
   return isWhole ? 0 : 1;
 }
 
-function figures(job: Job, isWhole: boolean, svg: string): JobFigures {
+function writeJson(document: object): void {
+  process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+}
+
+function figures(job: Job, isWhole: boolean): JobFigures {
   return {
     waves: job.plan.waves(),
     rowsRead: job.rowsRead(),
     database: isWhole ? job.database : undefined,
-    timeline: isWhole ? svg : undefined,
     rssPeakMiB: Math.round(process.resourceUsage().maxRSS / 1024),
   };
 }
@@ -149,14 +160,6 @@ class Reporting {
     };
     draw();
     this.#timer = setInterval(draw, 100);
-  }
-}
-
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Not empty, or gone: then it is not ours to remove.
   }
 }
 

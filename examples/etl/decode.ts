@@ -1,5 +1,6 @@
 /** Reads the flights' parquet file, a column of a row group at a time, straight into typed columns. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { parquetMetadataAsync, parquetRead, type AsyncBuffer, type FileMetaData } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { FabricError } from "selvage";
@@ -31,6 +32,7 @@ export async function openFlights(path: string): Promise<FlightFile> {
   const close = (): void => closeSync(descriptor);
   try {
     const file = readable(descriptor);
+    if (!fstatSync(descriptor).isFile()) throw unreadable(path, "it is not a file");
     if (file.byteLength === 0) throw unreadable(path, "the file is empty");
     const metadata = await parquetMetadataAsync(file).catch((cause: unknown) => {
       throw unreadable(path, "not a parquet file", cause);
@@ -80,6 +82,8 @@ export async function decodeFlights(
     }
     rowStart = rowEnd;
     onRows(rowEnd);
+    // Nothing above waits for the outside: without this turn, no interrupt and no redraw comes before the last row.
+    await nextTurn();
   }
 }
 

@@ -1,5 +1,5 @@
 /** The main job: flights in, delays by airport and by route out. A diamond whose middle lives in leases. */
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import {
@@ -16,7 +16,7 @@ import { decodeFlights, openFlights } from "./decode.ts";
 import type { Airport, GreatCircles } from "./enrich.ts";
 import { failPlanned, type PlannedFailure } from "./fail.ts";
 import { flightShape } from "./flights.ts";
-import { loadDatabase } from "./load.ts";
+import { loadDatabase, partialOf } from "./load.ts";
 
 /** What the job is told. */
 export interface JobOptions {
@@ -36,8 +36,12 @@ export interface Job {
   readonly plan: ExecutionPlan;
   /** Where the database will be. */
   readonly database: string;
+  /** Where the picture of the run belongs, beside the database. */
+  readonly timeline: string;
   /** Flights decoded so far. */
   rowsRead(): number;
+  /** Takes back what a run that did not succeed has left: its files, and the folders that it made. */
+  clear(): void;
 }
 
 /** The tasks of the job: what `--fail` can name. */
@@ -60,12 +64,15 @@ export function exampleData(): { readonly flights: string; readonly airports: st
   };
 }
 
-/** Builds the job. Removes the database of the run before: a run that fails must not pass for one that did not. */
+/**
+ * Builds the job. Removes what the run before left: a run that fails must not pass for one that did not.
+ * @throws FabricError `INVALID_ARGUMENT` when the folder of the results cannot be had.
+ */
 export function buildJob(options: JobOptions): Job {
   const { input, airports, out, fail } = options;
   const database = path.resolve(out, "flights.sqlite");
-  mkdirSync(out, { recursive: true });
-  rmSync(database, { force: true });
+  const timeline = path.resolve(out, "timeline.svg");
+  const clear = takeFolder(out, [database, partialOf(database), timeline]);
   let rowsRead = 0;
 
   const extract = async (context: TaskContext): Promise<void> => {
@@ -123,7 +130,41 @@ export function buildJob(options: JobOptions): Job {
   graph.addDependency(extracted, enriched);
   graph.addDependency(aggregated, loaded);
   graph.addDependency(enriched, loaded);
-  return { plan: graph.build(), database, rowsRead: () => rowsRead };
+  return { plan: graph.build(), database, timeline, rowsRead: () => rowsRead, clear };
+}
+
+// Makes the folder, without the files of the run before. What it returns undoes that.
+function takeFolder(out: string, results: readonly string[]): () => void {
+  const folder = path.resolve(out);
+  const removeResults = (): void => {
+    for (const file of results) rmSync(file, { force: true });
+  };
+  let made: string | undefined;
+  try {
+    made = mkdirSync(folder, { recursive: true });
+    removeResults();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new FabricError(
+      "INVALID_ARGUMENT",
+      `--out: expected a folder for the results, got "${out}": ${why}`,
+      { argument: "--out", actual: out },
+      { cause },
+    );
+  }
+  return () => {
+    removeResults();
+    if (made !== undefined) removeEmpty(folder, path.dirname(made));
+  };
+}
+
+// Removes empty folders from `folder` up, and leaves `top`.
+function removeEmpty(folder: string, top: string): void {
+  try {
+    for (let at = folder; at !== top; at = path.dirname(at)) rmdirSync(at);
+  } catch {
+    // Not empty, or gone: then it is not ours to remove.
+  }
 }
 
 /** Reads `TASK[:TIMES]`; without TIMES every attempt fails. @throws FabricError `INVALID_ARGUMENT`. */

@@ -1,6 +1,7 @@
 /** Writes both tables by one transaction, and only then gives the file its name. */
 import { renameSync, rmSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
+import { FabricError } from "selvage";
 import type { OriginSums, RouteSums } from "./aggregate.ts";
 import { codeOf, iataOf } from "./airport-code.ts";
 import { routeKey, type Airport, type GreatCircles } from "./enrich.ts";
@@ -20,11 +21,19 @@ const schema = `
     distance_miles INTEGER, great_circle_miles REAL, PRIMARY KEY (origin, destination));
 `;
 
-/** Writes `path`. A crash leaves at most `path.partial`, which the next run replaces. */
+/** Where a database is written before it gets its name. */
+export function partialOf(path: string): string {
+  return `${path}.partial`;
+}
+
+/**
+ * Writes `path`. A crash leaves at most the partial file, which the next run removes.
+ * @throws FabricError `STORE_UNAVAILABLE` when it cannot be written.
+ */
 export function loadDatabase(path: string, delays: Delays): void {
-  const partial = `${path}.partial`;
-  rmSync(partial, { force: true });
+  const partial = partialOf(path);
   try {
+    rmSync(partial, { force: true });
     const database = new DatabaseSync(partial);
     try {
       // The file gets its name after the last byte is synced, so it needs no journal of its own beside it.
@@ -38,9 +47,19 @@ export function loadDatabase(path: string, delays: Delays): void {
     }
     renameSync(partial, path);
   } catch (thrown) {
-    rmSync(partial, { force: true });
-    throw thrown;
+    rmSync(partial, { force: true, recursive: true });
+    throw isOfStore(thrown) ? unwritable(path, thrown) : thrown;
   }
+}
+
+// SQLite's errors and the file system's have a code of Node's; a mistake of ours has none.
+function isOfStore(thrown: unknown): thrown is Error {
+  return thrown instanceof Error && "code" in thrown && typeof thrown.code === "string";
+}
+
+function unwritable(path: string, cause: Error): FabricError {
+  const message = `Cannot write ${path}: ${cause.message}`;
+  return new FabricError("STORE_UNAVAILABLE", message, { path }, { cause });
 }
 
 function insertAirports(database: DatabaseSync, { origins, places }: Delays): void {

@@ -9,7 +9,6 @@ export interface JobFigures {
   readonly rowsRead: number;
   /** Where the database is; undefined when there is none. */
   readonly database: string | undefined;
-  readonly timeline: string | undefined;
   readonly rssPeakMiB: number;
 }
 
@@ -34,11 +33,16 @@ export function toJson(result: ExecutionResult, figures: JobFigures): object {
     leases,
     bytes,
     rows: { read: figures.rowsRead },
-    output: { path: figures.database ?? null, timeline: figures.timeline ?? null },
+    output: { path: figures.database ?? null },
     rssPeakMiB: figures.rssPeakMiB,
     elapsedMs,
     teardownMs,
   };
+}
+
+/** The JSON document of a command that came to no run. */
+export function toErrorJson(error: unknown): object {
+  return { status: "failed", error: plainError(error) };
 }
 
 /** The ten airports with the largest mean delay. */

@@ -53,6 +53,9 @@ export class AttemptData {
   readonly #acquire: (output: string, bytes: number) => Allocation;
   readonly #lentInputs = new Map<string, { readonly loan: Loan; readonly value: DataValue }>();
   readonly #openOutputs = new Map<string, OpenOutput>();
+  // Every loan taken, also those whose value could not be made: what is not ended here is never reclaimed.
+  readonly #loans: Loan[] = [];
+  #isOver = false;
 
   constructor(
     task: string,
@@ -66,14 +69,15 @@ export class AttemptData {
     this.#acquire = acquire;
   }
 
-  /** See `TaskContext.input`. */
+  /** See `TaskContext.input`. @throws FabricError `INVALID_ARGUMENT`, `LEASE_EXPIRED`, `DECODE`. */
   input(name: string): DataValue {
-    const lent = this.#lentInputs.get(name);
-    if (lent !== undefined) return lent.value;
     const input = this.#inputs.get(name);
     if (input === undefined)
       throw invalidArgument("input", this.#declared("inputs", this.#inputs.keys()), name);
-    const loan = input.open().lend();
+    this.#checkOpen("read", name);
+    const lent = this.#lentInputs.get(name);
+    if (lent !== undefined) return lent.value;
+    const loan = this.#lend(input.open());
     const value = viewValue(input.ref, loan.view, input.bytes);
     this.#lentInputs.set(name, { loan, value });
     return value;
@@ -82,9 +86,10 @@ export class AttemptData {
   /** See `TaskContext.allocate`. Allocating an output again replaces it. */
   allocate(name: string, shape: DataShape): DataValue {
     const ref = this.#output(name);
+    this.#checkOpen("allocate", name);
     const bytes = shapeBytes(ref, shape);
     const allocation = this.#acquire(name, Math.max(bytes, 1));
-    const loan = allocation.lease.lend({ write: true });
+    const loan = this.#lend(allocation.lease, { write: true });
     const value = layValue(ref, loan.view, shape);
     this.#openOutputs.get(name)?.loan.end();
     this.#openOutputs.set(name, { allocation, loan, value, bytes });
@@ -100,7 +105,10 @@ export class AttemptData {
   commit(returned: unknown): CommittedOutput[] {
     try {
       const values = this.#checkReturned(returned);
-      const committed = [...this.#outputs.values()].map((ref) => this.#place(ref, values[ref.name]));
+      const committed = [...this.#outputs.values()].map((ref) =>
+        // Own properties only: an output may be called `constructor`.
+        this.#place(ref, Object.hasOwn(values, ref.name) ? values[ref.name] : undefined),
+      );
       this.#checkLeases();
       return committed;
     } finally {
@@ -108,10 +116,25 @@ export class AttemptData {
     }
   }
 
-  /** Ends all loans. Idempotent. */
+  /** Ends all loans, and takes no more: a body may go on after its attempt. Idempotent. */
   end(): void {
-    for (const { loan } of this.#lentInputs.values()) loan.end();
-    for (const { loan } of this.#openOutputs.values()) loan.end();
+    this.#isOver = true;
+    for (const loan of this.#loans.splice(0)) loan.end();
+  }
+
+  #lend(lease: MemLease, options?: { readonly write?: boolean }): Loan {
+    const loan = lease.lend(options);
+    this.#loans.push(loan);
+    return loan;
+  }
+
+  #checkOpen(what: string, name: string): void {
+    if (!this.#isOver) return;
+    throw new FabricError(
+      "LEASE_EXPIRED",
+      `Cannot ${what} "${name}": the attempt of task "${this.#task}" is over`,
+      { task: this.#task, data: name },
+    );
   }
 
   #checkReturned(returned: unknown): Readonly<Record<string, unknown>> {
@@ -136,7 +159,7 @@ export class AttemptData {
     if (open !== undefined && isPrefix(value, open.value))
       return { name: ref.name, allocation: open.allocation.number, bytes };
     const allocation = this.#acquire(ref.name, Math.max(bytes, 1));
-    const loan = allocation.lease.lend({ write: true });
+    const loan = this.#lend(allocation.lease, { write: true });
     writeValue(ref, loan.view, value as DataValue);
     open?.loan.end();
     this.#openOutputs.set(ref.name, { allocation, loan, value: value as DataValue, bytes });

@@ -30,6 +30,9 @@ export interface AttemptParts {
   readonly onLog: (message: string) => void;
 }
 
+/** What crosses to another thread instead of the reason of an abort. */
+const abortMessage = "the run was cancelled";
+
 /** One attempt. */
 export class Attempt {
   readonly #parts: AttemptParts;
@@ -39,6 +42,8 @@ export class Attempt {
   readonly #pins: (() => void)[] = [];
   #thread = OWNER_THREAD;
   #running: RunningTask | undefined;
+  // Why an input could not be held when the body started.
+  #notHeld: { readonly why: unknown } | undefined;
   // Whatever the body still does once this is set is not the run's any more.
   #isOver = false;
 
@@ -62,10 +67,10 @@ export class Attempt {
     }
   }
 
-  /** Tells the body to stop. */
-  abort(reason: string): void {
-    this.#parts.abort.abort(new FabricError("TIMED_OUT", reason, { task: this.#parts.task.name }));
-    this.#running?.abort(reason);
+  /** Tells the body to stop. A body on this thread sees `reason`, one on another thread an `AbortError`. */
+  abort(reason: unknown): void {
+    this.#parts.abort.abort(reason);
+    this.#running?.abort(abortMessage);
   }
 
   /** Gives the attempt up: a worker thread is ended; a body on this thread is left to itself, its results refused. */
@@ -92,11 +97,13 @@ export class Attempt {
     const context = makeContext({ ...this.#parts, task: task.name }, data, abort.signal, {
       progress: (fraction) => {
         fabric.progress();
-        this.#parts.onProgress(fraction);
+        this.#progress(fraction);
       },
-      log: (message) => this.#parts.onLog(message),
+      log: (message) => this.#log(message),
     });
     try {
+      // A watcher may have cancelled the run when it was told of this start.
+      if (abort.signal.aborted) throw abort.signal.reason;
       return data.commit(await body(context));
     } finally {
       data.end();
@@ -127,10 +134,10 @@ export class Attempt {
           const ticket: MemTicket = lease.ticket();
           return { number, ticket };
         },
-        progress: (fraction) => this.#parts.onProgress(fraction),
-        log: (message) => this.#parts.onLog(message),
+        progress: (fraction) => this.#progress(fraction),
+        log: (message) => this.#log(message),
       });
-      if (abort.signal.aborted) this.#running.abort("the run was cancelled");
+      if (abort.signal.aborted) this.#running.abort(abortMessage);
       const { outputs } = await this.#running.reply;
       return outputs;
     } finally {
@@ -141,8 +148,22 @@ export class Attempt {
   #start(thread: number, inputs: readonly ShelvedOutput[]): void {
     if (this.#isOver) return;
     this.#thread = thread;
-    for (const { lease } of inputs) this.#hold(lease);
     this.#parts.onStart();
+    try {
+      for (const { lease } of inputs) this.#hold(lease);
+    } catch (why) {
+      // Told by a worker thread, nobody is there to throw to.
+      this.#notHeld = { why };
+    }
+  }
+
+  // A body that goes on after its attempt is not heard any more.
+  #progress(fraction: number | undefined): void {
+    if (!this.#isOver) this.#parts.onProgress(fraction);
+  }
+
+  #log(message: string): void {
+    if (!this.#isOver) this.#parts.onLog(message);
   }
 
   #allocate(output: string, bytes: number): { number: number; lease: MemLease } {
@@ -162,6 +183,7 @@ export class Attempt {
   // The last word on whether the work counts: every lease it touched must still stand, and be held by it.
   #take(committed: readonly CommittedOutput[]): ShelvedOutput[] {
     const { task } = this.#parts;
+    if (this.#notHeld !== undefined) throw this.#notHeld.why;
     if (this.#holds.some((hold) => hold.isLapsed))
       throw lost(task.name, "it was silent for too long, or a lease of it ended");
     return committed.map(({ name, allocation, bytes }) => {
@@ -184,5 +206,7 @@ export class Attempt {
 
 /** Why an attempt's work does not count. */
 function lost(task: string, why: string): FabricError {
-  return new FabricError("LEASE_EXPIRED", `The attempt of "${task}" does not count: ${why}`, { task });
+  return new FabricError("LEASE_EXPIRED", `The attempt of "${task}" does not count: ${why}`, {
+    task,
+  });
 }

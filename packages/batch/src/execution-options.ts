@@ -1,5 +1,6 @@
 /** What a run is told, and what it needs of its host. */
 import {
+  checkTtl,
   invalidArgument,
   type AbortSignalLike,
   type Fabric,
@@ -66,13 +67,23 @@ export interface ExecutorPorts {
   openRunner(): TaskRunner;
 }
 
+/** The longest time that hosts' timers can wait, in milliseconds: 24 days. */
+const timerMsMax = 2 ** 31 - 1;
+
 /** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
 export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
-  const { ttlMs, teardown, stallMs, graceMs } = { ...EXECUTION_DEFAULTS, ...options };
-  if (!(ttlMs > 0)) throw invalidArgument("ttlMs", "milliseconds above 0", ttlMs);
-  if (!(stallMs > 0)) throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
-  if (!(graceMs >= 0)) throw invalidArgument("graceMs", "milliseconds from 0 up", graceMs);
+  // An option given as undefined means its default, as an absent one does.
+  const {
+    ttlMs = EXECUTION_DEFAULTS.ttlMs,
+    teardown = EXECUTION_DEFAULTS.teardown,
+    stallMs = EXECUTION_DEFAULTS.stallMs,
+    graceMs = EXECUTION_DEFAULTS.graceMs,
+  } = options;
+  if (typeof stallMs !== "number" || !(stallMs > 0))
+    throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
+  if (typeof graceMs !== "number" || !(graceMs >= 0 && graceMs <= timerMsMax))
+    throw invalidArgument("graceMs", `milliseconds from 0 to ${timerMsMax}`, graceMs);
   if (teardown !== "expiry" && teardown !== "eager")
     throw invalidArgument("teardown", '"expiry" or "eager"', teardown);
-  return { ttlMs, teardown, stallMs, graceMs };
+  return { ttlMs: checkTtl("ttlMs", ttlMs), teardown, stallMs, graceMs };
 }

@@ -1,10 +1,14 @@
 /** Runs plans. */
 import type { Fabric } from "@selvage/fabric";
-import { RenewalManager, resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
+import {
+  RenewalManager,
+  resolveRetryPolicy,
+  retryDelayMs,
+  type RetryPolicy,
+} from "@selvage/leasekit";
 import { Attempt } from "./attempt.ts";
 import {
   resolveExecution,
-  type AbortSource,
   type ExecutorOptions,
   type ExecutorPorts,
   type ResolvedExecution,
@@ -63,11 +67,19 @@ class Run {
   readonly #machine: RunMachine;
   readonly #waves: readonly (readonly string[])[];
   readonly #books = new Map<string, TaskBook>();
+  // Which tasks read an output.
+  readonly #readersOf = new Map<string, TaskBook[]>();
   readonly #ledger: RunLedger;
   readonly #shelf: OutputShelf;
   readonly #renewals: RenewalManager | undefined;
-  readonly #abort: AbortSource;
+  // How running attempts are told that the run is cancelled. A set: a signal's listeners cost a walk of all of them each.
+  readonly #onCancel = new Set<(reason: unknown) => void>();
   readonly #settled = Promise.withResolvers<void>();
+  // What the machine wants done, in its order: an effect may bring about the next ones before it is over.
+  readonly #effects: RunEffect[] = [];
+  #isPerforming = false;
+  // What ends the run with an error. The first one counts; the watcher is told nothing more.
+  #failure: { readonly thrown: unknown } | undefined;
   readonly #wakers = new Set<() => void>();
   #runner: TaskRunner | undefined;
   #epoch = 0;
@@ -85,16 +97,9 @@ class Run {
     this.#ports = ports;
     this.#machine = new RunMachine(plan);
     this.#waves = plan.waves();
-    this.#abort = ports.abortSource();
-    const { renewals } = options;
-    this.#renewals = renewals === false ? undefined : (renewals ?? new RenewalManager(fabric));
-    this.#ledger = new RunLedger(fabric, (event, origin) =>
-      this.#tell({ type: "lease", ...origin, event, atMs: event.atMs }),
-    );
-    this.#shelf = new OutputShelf({ ...resolved, fabric, renewals: this.#renewals, ledger: this.#ledger });
     for (const task of plan.tasks) {
       const { retries = 0, backoff } = task.def;
-      this.#books.set(task.name, {
+      const book: TaskBook = {
         task,
         policy: resolveRetryPolicy({ ...backoff, retries }),
         status: "pending",
@@ -104,8 +109,25 @@ class Run {
         startedAtMs: undefined,
         endedAtMs: undefined,
         running: undefined,
-      });
+      };
+      this.#books.set(task.name, book);
+      for (const { name } of task.inputs) {
+        const readers = this.#readersOf.get(name);
+        if (readers === undefined) this.#readersOf.set(name, [book]);
+        else readers.push(book);
+      }
     }
+    const { renewals } = options;
+    this.#renewals = renewals === false ? undefined : (renewals ?? new RenewalManager(fabric));
+    this.#ledger = new RunLedger(fabric, (event, origin) =>
+      this.#tell({ type: "lease", ...origin, event, atMs: event.atMs }),
+    );
+    this.#shelf = new OutputShelf({
+      ...resolved,
+      fabric,
+      renewals: this.#renewals,
+      ledger: this.#ledger,
+    });
   }
 
   async run(): Promise<ExecutionResult> {
@@ -126,6 +148,8 @@ class Run {
       const renewals = (this.#renewals?.renewedTotal ?? 0) - renewedBefore;
       await this.#runner?.close();
       await this.#teardown();
+      // Not before: what a failed run leased is given back like any other's.
+      if (this.#failure !== undefined) throw this.#failure.thrown;
       const teardownMs = this.#fabric.nowMs() - settledAtMs;
       return { ...this.#count(), renewals, elapsedMs: settledAtMs - startedAtMs, teardownMs };
     } finally {
@@ -151,60 +175,82 @@ class Run {
   }
 
   #perform(effects: readonly RunEffect[]): void {
-    for (const effect of effects) {
-      switch (effect.do) {
-        case "start":
-          this.#drive(this.#book(effect.task)).catch((thrown: unknown) =>
-            this.#settled.reject(thrown),
-          );
-          break;
-        case "skip":
-          this.#book(effect.task).because = effect.because;
-          this.#outcome(this.#book(effect.task), "skipped");
-          break;
-        case "cancel":
-          this.#outcome(this.#book(effect.task), "cancelled");
-          break;
-        case "wave": {
-          const { index, state } = effect;
-          const tasks = this.#waves[index] ?? [];
-          this.#tell({ type: "wave", index, state, tasks, atMs: this.#fabric.nowMs() });
-          break;
-        }
-        case "settle":
-          this.#tell({ type: "settled", status: this.#status(), atMs: this.#fabric.nowMs() });
+    for (const effect of effects) this.#effects.push(effect);
+    if (this.#isPerforming) return;
+    this.#isPerforming = true;
+    for (let at = 0; at < this.#effects.length; at++) this.#do(this.#effects[at] as RunEffect);
+    this.#effects.length = 0;
+    this.#isPerforming = false;
+  }
+
+  #do(effect: RunEffect): void {
+    switch (effect.do) {
+      case "start":
+        this.#drive(this.#book(effect.task)).catch((thrown: unknown) => {
+          // A broken invariant: the machine may never settle now.
+          this.#fail(thrown);
           this.#settled.resolve();
-          break;
+        });
+        break;
+      case "skip":
+        this.#book(effect.task).because = effect.because;
+        this.#outcome(this.#book(effect.task), "skipped");
+        break;
+      case "cancel":
+        this.#outcome(this.#book(effect.task), "cancelled");
+        break;
+      case "wave": {
+        const { index, state } = effect;
+        const tasks = this.#waves[index] ?? [];
+        this.#tell({ type: "wave", index, state, tasks, atMs: this.#fabric.nowMs() });
+        break;
       }
+      case "settle":
+        this.#tell({ type: "settled", status: this.#status(), atMs: this.#fabric.nowMs() });
+        this.#settled.resolve();
+        break;
     }
   }
 
   // Tries a task until it has an outcome.
   async #drive(book: TaskBook): Promise<void> {
     for (;;) {
+      // Whoever cancels while a wave is being started cancels the rest of it, too.
+      if (this.#machine.isCancelled) return this.#end(book, "cancelled");
       const { outcome, error } = await this.#attempt(book);
-      const delayMs =
-        outcome === "failed" && !this.#machine.isCancelled
-          ? retryDelayMs(book.policy, book.attempts, error, this.#randomFraction())
-          : undefined;
-      if (delayMs === undefined) {
-        this.#outcome(book, outcome, error);
-        return this.#perform(this.#machine.end(book.task.name, outcome));
-      }
+      const delayMs = outcome === "failed" ? this.#retryDelayMs(book, error) : undefined;
+      if (delayMs === undefined) return this.#end(book, outcome, error);
       this.#change(book, "waiting", { error });
       await this.#wait(delayMs);
-      if (this.#machine.isCancelled) {
-        this.#outcome(book, "cancelled");
-        return this.#perform(this.#machine.end(book.task.name, "cancelled"));
-      }
+    }
+  }
+
+  #end(book: TaskBook, outcome: TaskOutcome, error?: unknown): void {
+    this.#outcome(book, outcome, error);
+    this.#perform(this.#machine.end(book.task.name, outcome));
+  }
+
+  #retryDelayMs(book: TaskBook, error: unknown): number | undefined {
+    if (this.#machine.isCancelled) return undefined;
+    try {
+      return retryDelayMs(book.policy, book.attempts, error, this.#randomFraction());
+    } catch (thrown) {
+      // `retryOn` is the caller's.
+      this.#fail(thrown);
+      return undefined;
     }
   }
 
   async #attempt(book: TaskBook): Promise<{ outcome: TaskOutcome; error?: unknown }> {
     const { task } = book;
-    book.attempts++;
-    const attempt = book.attempts;
+    const attempt = book.attempts + 1;
     const about = { name: task.name, attempt };
+    const start = (): void => {
+      if (book.attempts === attempt) return;
+      book.attempts = attempt;
+      book.startedAtMs ??= this.#fabric.nowMs();
+      this.#change(book, "running");
+    };
     const running = new Attempt({
       task,
       attempt,
@@ -213,12 +259,11 @@ class Run {
       shelf: this.#shelf,
       abort: this.#ports.abortSource(),
       runner: () => (this.#runner ??= this.#ports.openRunner()),
-      onStart: () => {
-        book.startedAtMs ??= this.#fabric.nowMs();
-        this.#change(book, "running");
-      },
-      onProgress: (fraction) => this.#tell({ type: "progress", ...about, fraction, atMs: this.#fabric.nowMs() }),
-      onLog: (message) => this.#tell({ type: "log", ...about, message, atMs: this.#fabric.nowMs() }),
+      onStart: start,
+      onProgress: (fraction) =>
+        this.#tell({ type: "progress", ...about, fraction, atMs: this.#fabric.nowMs() }),
+      onLog: (message) =>
+        this.#tell({ type: "log", ...about, message, atMs: this.#fabric.nowMs() }),
     });
     book.running = running;
     try {
@@ -227,6 +272,8 @@ class Run {
       return { outcome: "succeeded" };
     } catch (error) {
       if (this.#machine.isCancelled) return { outcome: "cancelled", error };
+      // One whose thread or input was gone before its body started was an attempt, too.
+      start();
       book.errors.push({ attempt, error, failedAtMs: this.#fabric.nowMs() });
       return { outcome: "failed", error };
     } finally {
@@ -237,37 +284,41 @@ class Run {
   // An attempt that outlives the run's cancellation by the grace is given up.
   #withGrace(running: Attempt): Promise<Awaited<ReturnType<Attempt["run"]>>> {
     const { graceMs } = this.#resolved;
-    const { signal } = this.#abort;
     return new Promise((resolve, reject) => {
       let stopTimer: (() => void) | undefined;
-      const onAbort = (): void => {
-        running.abort("the run was cancelled");
+      const onCancel = (reason: unknown): void => {
+        running.abort(reason);
         stopTimer = this.#ports.timer.after(graceMs, () => {
           running.giveUp();
-          reject(signal.reason);
+          reject(reason);
         });
       };
-      signal.addEventListener("abort", onAbort);
+      this.#onCancel.add(onCancel);
       const done = (): void => {
-        signal.removeEventListener("abort", onAbort);
+        this.#onCancel.delete(onCancel);
         stopTimer?.();
       };
       running.run().then(resolve, reject).finally(done);
     });
   }
 
+  // Who may still read an output.
   #readers(output: string): string[] {
-    const readers: string[] = [];
-    for (const { task, status } of this.#books.values()) {
-      const isOver = status !== "pending" && status !== "running" && status !== "waiting";
-      if (!isOver && task.inputs.some(({ name }) => name === output)) readers.push(task.name);
-    }
-    return readers;
+    const books = this.#readersOf.get(output) ?? [];
+    return books.filter(({ status }) => !isOver(status)).map(({ task }) => task.name);
+  }
+
+  // Ends the run with an error, at the next moment that is safe for its books.
+  #fail(thrown: unknown): void {
+    this.#failure ??= { thrown };
+    this.#cancel();
   }
 
   #cancel(): void {
     const effects = this.#machine.cancel();
-    this.#abort.abort(this.#options.signal?.reason);
+    const reason = this.#options.signal?.reason;
+    for (const tell of [...this.#onCancel]) tell(reason);
+    this.#onCancel.clear();
     for (const wake of this.#wakers) wake();
     this.#perform(effects);
   }
@@ -275,11 +326,18 @@ class Run {
   #outcome(book: TaskBook, outcome: TaskOutcome, error?: unknown): void {
     book.endedAtMs = book.startedAtMs === undefined ? undefined : this.#fabric.nowMs();
     const { because } = book;
-    this.#shelf.leave(book.task.name);
-    this.#change(book, outcome, { ...(error === undefined ? {} : { error }), ...(because === undefined ? {} : { because }) });
+    this.#shelf.leave(book.task.name, book.task.inputs);
+    this.#change(book, outcome, {
+      ...(error === undefined ? {} : { error }),
+      ...(because === undefined ? {} : { because }),
+    });
   }
 
-  #change(book: TaskBook, newState: TaskStatus, more: { error?: unknown; because?: string } = {}): void {
+  #change(
+    book: TaskBook,
+    newState: TaskStatus,
+    more: { error?: unknown; because?: string } = {},
+  ): void {
     const { status: oldState, attempts: attempt, task } = book;
     if (oldState === newState) return;
     book.status = newState;
@@ -288,11 +346,11 @@ class Run {
   }
 
   #tell(event: ExecutionEvent): void {
+    if (this.#failure !== undefined) return;
     try {
       this.#options.onEvent?.(event);
     } catch (thrown) {
-      // A watcher that throws ends the run, at the next moment that is safe for its books.
-      this.#settled.reject(thrown);
+      this.#fail(thrown);
     }
   }
 
@@ -320,7 +378,12 @@ class Run {
     const { ttlMs } = this.#resolved;
     const { fenceAfterMs, tickMs } = this.#fabric.options;
     const untilMs = this.#fabric.nowMs() + ttlMs + fenceAfterMs + 100 * tickMs;
-    while (this.#ledger.isOpen && this.#fabric.nowMs() < untilMs) await this.#wait(lookEveryMs);
+    while (this.#ledger.isOpen && this.#fabric.nowMs() < untilMs) {
+      // Whoever cancels wants to go: nothing of a cancelled run is waited for that can be given back now.
+      if (this.#options.signal?.aborted === true || this.#failure !== undefined)
+        this.#ledger.releaseAll();
+      await this.#wait(lookEveryMs);
+    }
   }
 
   #count(): Omit<ExecutionResult, "renewals" | "elapsedMs" | "teardownMs"> {
@@ -356,6 +419,10 @@ class Run {
   #book(name: string): TaskBook {
     return this.#books.get(name) as TaskBook;
   }
+}
+
+function isOver(status: TaskStatus): boolean {
+  return status !== "pending" && status !== "running" && status !== "waiting";
 }
 
 function toResult(book: TaskBook): TaskResult {

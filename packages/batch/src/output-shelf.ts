@@ -62,6 +62,9 @@ export class OutputShelf {
     const members = new Map(consumers.map((consumer) => [consumer, scope.join()]));
     scope.add(output.lease);
     const shelf = { ...output, scope, members };
+    // An attempt that failed between two of its outputs has left one here.
+    const replaced = this.#outputs.get(output.ref.name);
+    if (replaced !== undefined) this.#letGo(replaced);
     this.#outputs.set(output.ref.name, shelf);
     if (consumers.length === 0) this.#letGo(shelf);
   }
@@ -71,11 +74,12 @@ export class OutputShelf {
     return this.#outputs.get(name);
   }
 
-  /** A task has ended: it reads nothing any more. */
-  leave(consumer: string): void {
-    for (const shelf of this.#outputs.values()) {
-      const member = shelf.members.get(consumer);
-      if (member === undefined) continue;
+  /** A task has ended: it reads none of `inputs` any more. */
+  leave(consumer: string, inputs: readonly DataRef[]): void {
+    for (const { name } of inputs) {
+      const shelf = this.#outputs.get(name);
+      const member = shelf?.members.get(consumer);
+      if (shelf === undefined || member === undefined) continue;
       shelf.members.delete(consumer);
       member.leave();
       if (shelf.members.size === 0) this.#letGo(shelf);

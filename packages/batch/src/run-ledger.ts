@@ -35,6 +35,8 @@ export class RunLedger {
   readonly #leases = { granted: 0, expired: 0, released: 0, revoked: 0, fenced: 0 };
   readonly #bytes = { leased: 0, returned: 0, fenced: 0, peakLeased: 0 };
   readonly #origins = new Map<string, LeaseOrigin>();
+  // Leases that stand, as far as was told.
+  readonly #standing = new Map<string, MemLease>();
   readonly #tell: (event: FabricEvent, origin: LeaseOrigin) => void;
   readonly #unsubscribe: () => void;
   // Leases whose bytes are neither back nor fenced.
@@ -51,6 +53,7 @@ export class RunLedger {
   add(lease: MemLease, origin: LeaseOrigin, atMs: number): void {
     const { kind, leaseId, generation, tenant, label, bytes, expiresAtMs } = lease;
     this.#origins.set(leaseId, origin);
+    this.#standing.set(leaseId, lease);
     this.#leases.granted++;
     this.#open++;
     this.#live++;
@@ -75,6 +78,11 @@ export class RunLedger {
     return { leased, returned, kept: 0, fenced, active: leased - returned - fenced, peakLeased };
   }
 
+  /** Releases every lease of the run that stands. */
+  releaseAll(): void {
+    for (const lease of [...this.#standing.values()]) lease.release();
+  }
+
   /** Stops listening. */
   close(): void {
     this.#unsubscribe();
@@ -89,6 +97,7 @@ export class RunLedger {
       case "released":
       case "revoked":
         this.#leases[type]++;
+        this.#standing.delete(event.leaseId);
         this.#live--;
         this.#liveBytes -= bytes;
         break;

@@ -42,7 +42,12 @@ export class RunMachine {
   constructor(plan: ExecutionPlan) {
     this.#waves = plan.waves();
     for (const task of plan.tasks)
-      this.#nodes.set(task.name, { task, outcome: undefined, isStarted: false, because: undefined });
+      this.#nodes.set(task.name, {
+        task,
+        outcome: undefined,
+        isStarted: false,
+        because: undefined,
+      });
     this.#open = plan.taskCount();
   }
 
@@ -94,7 +99,7 @@ export class RunMachine {
       node.because = because;
       this.#open--;
       effects.push({ do: "skip", task: name, because });
-      stack.push(...node.task.before);
+      for (const after of node.task.before) stack.push(after);
     }
     return effects;
   }

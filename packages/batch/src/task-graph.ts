@@ -1,9 +1,10 @@
 /** Tasks and what must come before what. */
 import { FabricError, invalidArgument } from "@selvage/fabric";
+import { resolveRetryPolicy } from "@selvage/leasekit";
 import { DATA_FORMATS, type DataRef } from "./data-format.ts";
 import { ExecutionPlan, type PlannedTask } from "./execution-plan.ts";
 import type { TaskDef } from "./task.ts";
-import { findCycle, levels } from "./topology.ts";
+import { ancestry, findCycle, levels } from "./topology.ts";
 
 /** A task of one graph. */
 export type TaskId = number & { readonly __unit: "task" };
@@ -49,13 +50,14 @@ export class TaskGraph {
   build(): ExecutionPlan {
     const names = this.#tasks.map(({ name }) => name);
     refuseDuplicates(names, (name) => `two tasks are called "${name}"`, "task");
-    const successors: number[][] = names.map(() => []);
-    const predecessors: number[][] = names.map(() => []);
-    for (const [before, after] of this.#edges) {
-      if (successors[before]?.includes(after) === true) continue;
-      successors[before]?.push(after);
-      predecessors[after]?.push(before);
+    const after: Set<number>[] = names.map(() => new Set());
+    const before: Set<number>[] = names.map(() => new Set());
+    for (const [first, second] of this.#edges) {
+      after[first]?.add(second);
+      before[second]?.add(first);
     }
+    const successors = after.map((tasks) => [...tasks]);
+    const predecessors = before.map((tasks) => [...tasks]);
     const cycle = findCycle(successors);
     if (cycle !== undefined) {
       const path = cycle.map((task) => names[task] as string);
@@ -100,24 +102,19 @@ export class TaskGraph {
     waves: readonly (readonly number[])[],
     producers: ReadonlyMap<string, { readonly task: number; readonly ref: DataRef }>,
   ): PlannedTask[] {
-    const ancestors: Set<number>[] = this.#tasks.map(() => new Set());
-    for (const task of waves.flat())
-      for (const before of predecessors[task] ?? []) {
-        ancestors[task]?.add(before);
-        for (const older of ancestors[before] ?? []) ancestors[task]?.add(older);
-      }
-    const consumers: string[][] = this.#tasks.map(() => []);
+    const waveOf = new Int32Array(this.#tasks.length);
+    for (const [wave, tasks] of waves.entries()) for (const task of tasks) waveOf[task] = wave;
+    const isAncestor = ancestry(predecessors, waveOf);
     const missing: string[] = [];
     for (const [index, task] of this.#tasks.entries())
       for (const ref of uniqueRefs(task.inputs ?? [])) {
         const producer = producers.get(ref.name);
         if (producer === undefined) missing.push(`${task.name}.${ref.name}`);
-        else if (ancestors[index]?.has(producer.task) !== true)
-          missing.push(`${task.name}.${ref.name} (made by "${this.#tasks[producer.task]?.name}", not an ancestor)`);
-        else {
-          refuseFormats(task, ref, producer.ref);
-          consumers[producer.task]?.push(task.name);
-        }
+        else if (!isAncestor(producer.task, index))
+          missing.push(
+            `${task.name}.${ref.name} (made by "${this.#tasks[producer.task]?.name}", not an ancestor)`,
+          );
+        else refuseFormats(task, ref, producer.ref);
       }
     if (missing.length > 0)
       throw new FabricError("UNRESOLVED_REF", `Nothing before it makes: ${missing.join(", ")}`, {
@@ -131,7 +128,7 @@ export class TaskGraph {
       outputs: task.outputs ?? [],
       after: (predecessors[index] ?? []).map(name),
       before: (successors[index] ?? []).map(name),
-      wave: waves.findIndex((wave) => wave.includes(index)),
+      wave: waveOf[index] as number,
     }));
   }
 }
@@ -145,13 +142,27 @@ function checkTask(task: TaskDef): void {
     typeof task.run === "function" || typeof (task.run as { href?: unknown })?.href === "string";
   if (!isRunnable)
     throw invalidArgument(`task "${task.name}".run`, "a function or a module URL", task.run);
-  const { retries = 0 } = task;
+  const { retries = 0, backoff } = task;
   if (!Number.isSafeInteger(retries) || retries < 0)
     throw invalidArgument(`task "${task.name}".retries`, "a whole number from 0 up", retries);
-  for (const { name, format } of [...(task.inputs ?? []), ...(task.outputs ?? [])]) {
+  if (backoff !== undefined && (typeof backoff !== "object" || backoff === null))
+    throw invalidArgument(`task "${task.name}".backoff`, "an object", backoff);
+  resolveRetryPolicy({ ...backoff, retries });
+  checkRefs(task, "inputs");
+  checkRefs(task, "outputs");
+}
+
+function checkRefs(task: TaskDef, key: "inputs" | "outputs"): void {
+  const refs: unknown = task[key] ?? [];
+  if (!Array.isArray(refs))
+    throw invalidArgument(`task "${task.name}".${key}`, "an array of { name, format }", refs);
+  for (const ref of refs as unknown[]) {
+    if (typeof ref !== "object" || ref === null)
+      throw invalidArgument(`an entry of task "${task.name}".${key}`, "{ name, format }", ref);
+    const { name, format } = ref as Partial<DataRef>;
     if (typeof name !== "string" || name === "")
-      throw invalidArgument(`a data name of task "${task.name}"`, "a name", name);
-    if (!DATA_FORMATS.includes(format))
+      throw invalidArgument(`a name in task "${task.name}".${key}`, "a name", name);
+    if (format === undefined || !DATA_FORMATS.includes(format))
       throw invalidArgument(`format of "${name}"`, `one of ${DATA_FORMATS.join(", ")}`, format);
   }
 }
@@ -165,7 +176,10 @@ function refuseDuplicates(
   const twice = new Set(names.filter((name) => seen.size === seen.add(name).size));
   if (twice.size === 0) return;
   const message = [...twice].map(sentence).join("; ");
-  throw new FabricError("CONFLICT", `Cannot build the graph: ${message}`, { kind, names: [...twice] });
+  throw new FabricError("CONFLICT", `Cannot build the graph: ${message}`, {
+    kind,
+    names: [...twice],
+  });
 }
 
 function refuseFormats(task: TaskDef, wanted: DataRef, made: DataRef): void {

@@ -76,10 +76,10 @@ export interface FarPorts {
   log(message: string): void;
 }
 
-/** Runs a request's body on this thread: what a worker's loop calls. */
+/** Runs a request's body, which `load` gives, on this thread: what a worker's loop calls. */
 export async function runRequest(
   request: TaskRequest,
-  body: TaskFunction,
+  load: () => Promise<TaskFunction>,
   ports: FarPorts,
 ): Promise<TaskReply> {
   const { attachments } = ports;
@@ -98,16 +98,23 @@ export async function runRequest(
       return { number, lease: attachments.attachMem(ticket) };
     },
   );
+  // A body that goes on after its attempt says nothing in the name of the thread's next one.
+  let isOver = false;
   const context = makeContext(request, data, ports.signal, {
     progress(fraction) {
+      if (isOver) return;
       pulse.progress();
       ports.progress(fraction);
     },
-    log: (message) => ports.log(message),
+    log(message) {
+      if (!isOver) ports.log(message);
+    },
   });
   try {
+    const body = await load();
     return { outputs: data.commit(await body(context)) };
   } finally {
+    isOver = true;
     data.end();
     pulse.announce();
   }

@@ -1,6 +1,6 @@
-/** Orders of a directed graph whose nodes are 0 to n - 1. Both take time in nodes plus edges. */
+/** Orders of a directed graph whose nodes are 0 to n - 1. None recurses: chains are long. */
 
-/** A cycle, its first node repeated at its end; undefined if there is none. Without recursion: chains are long. */
+/** A cycle, its first node repeated at its end; undefined if there is none. Takes time in nodes plus edges. */
 export function findCycle(successors: readonly (readonly number[])[]): number[] | undefined {
   const unseen = 0;
   const onPath = 1;
@@ -32,7 +32,7 @@ export function findCycle(successors: readonly (readonly number[])[]): number[] 
   return undefined;
 }
 
-/** The nodes by waves: each node stands in the first wave after all of its predecessors'. Order as numbered. */
+/** The nodes by waves: each node stands in the first wave after all of its predecessors'. Order as numbered. Time as above. */
 export function levels(
   successors: readonly (readonly number[])[],
   predecessors: readonly (readonly number[])[],
@@ -49,4 +49,31 @@ export function levels(
     wave = next.toSorted((a, b) => a - b);
   }
   return waves;
+}
+
+/**
+ * Answers whether one node is before another, given each node's wave. An answer takes time in the edges between the
+ * two, a direct predecessor none: a table of all pairs would take gigabytes for a chain of 10,000.
+ */
+export function ancestry(
+  predecessors: readonly (readonly number[])[],
+  waveOf: ArrayLike<number>,
+): (ancestor: number, node: number) => boolean {
+  // Which question a node was last seen in, so that no question has to clear the marks.
+  const seenIn = new Int32Array(predecessors.length);
+  let question = 0;
+  return (ancestor, node) => {
+    if (predecessors[node]?.includes(ancestor) === true) return true;
+    question++;
+    const wave = waveOf[ancestor] as number;
+    const stack = [node];
+    for (let at = stack.pop(); at !== undefined; at = stack.pop())
+      for (const before of predecessors[at] ?? []) {
+        if (before === ancestor) return true;
+        if (seenIn[before] === question || (waveOf[before] as number) <= wave) continue;
+        seenIn[before] = question;
+        stack.push(before);
+      }
+    return false;
+  };
 }

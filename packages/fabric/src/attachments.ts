@@ -77,7 +77,9 @@ export class Attachments {
     if (ticket.control === undefined) throw notShared(ticket);
     const memory = this.#ports.memory.attach(ticket.control, ControlPlane.bytesFor(slots));
     const control = new ControlPlane(memory, ticket.fabric);
-    const site = new AttachedSite(control, this.#introduce(control, ticket.ownerThread), this.#ports);
+    const { ownerThread } = ticket;
+    const pulse = this.#introduce(control, ownerThread);
+    const site = new AttachedSite(control, pulse, ownerThread, this.#ports);
     this.#sites.set(fabricId, site);
     return site;
   }
@@ -117,12 +119,19 @@ function notShared(ticket: FabricTicket): FabricError {
 export class AttachedSite implements LeaseSite {
   readonly control: ControlPlane;
   readonly pulse: ThreadPulse;
+  readonly ownerThread: number;
   readonly guard: boolean;
   readonly #clock: Clock;
 
-  constructor(control: ControlPlane, pulse: ThreadPulse, ports: AttachmentPorts) {
+  constructor(
+    control: ControlPlane,
+    pulse: ThreadPulse,
+    ownerThread: number,
+    ports: AttachmentPorts,
+  ) {
     this.control = control;
     this.pulse = pulse;
+    this.ownerThread = ownerThread;
     this.guard = ports.guard ?? control.handle.guard;
     this.#clock = ports.clock;
   }
@@ -133,6 +142,10 @@ export class AttachedSite implements LeaseSite {
   }
 
   attend(slot: number): void {
+    this.control.callAttention(slot);
+  }
+
+  released(slot: number): void {
     this.control.callAttention(slot);
   }
 
@@ -165,12 +178,10 @@ export function attach(site: LeaseSite, ticket: MemTicket, memory: ArenaMemory):
   const isHere = moment.generation === generation && control.hasId(slot, ids);
   if (!isHere || !isLiveState(moment.state) || moment.deadlineMs <= control.nowMs())
     throw endedOrUnknown(control, ticket);
-  const { tenant, label, bytes, offset, ownerThread } = ticket;
+  const { tenant, label, bytes, offset } = ticket;
   const expiresAtMs = moment.deadlineMs;
-  return new MemLease(
-    { site, slot, generation, ids, idAt: 0, tenant, label, bytes, expiresAtMs },
-    { memory, offset, ownerThread },
-  );
+  const parts = { site, slot, generation, ids, idAt: 0, tenant, label, bytes, expiresAtMs };
+  return new MemLease(parts, memory, offset);
 }
 
 /** Why a ticket reaches nothing: its lease has ended, or there is none. */

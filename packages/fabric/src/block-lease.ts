@@ -60,8 +60,9 @@ export class BlockLease extends LeaseHandle implements Disposable {
 
   /** Writes up to 512 bytes to block `index`; the rest of it becomes zero. Errors as `readBlock`. */
   async writeBlock(index: number, bytes: Uint8Array): Promise<void> {
-    if (!(bytes instanceof Uint8Array) || bytes.length > BLOCK_BYTES)
-      throw invalidArgument("bytes", `at most ${BLOCK_BYTES} bytes`, bytes);
+    if (!(bytes instanceof Uint8Array)) throw invalidArgument("bytes", "a Uint8Array", bytes);
+    if (bytes.length > BLOCK_BYTES)
+      throw invalidArgument("bytes", `at most ${BLOCK_BYTES} bytes`, bytes.length);
     const block = new Uint8Array(BLOCK_BYTES);
     block.set(bytes);
     await this.#during(() => this.#device.write(this.#first + this.#checkIndex(index, 1), block));
@@ -118,7 +119,8 @@ export class BlockLease extends LeaseHandle implements Disposable {
 }
 
 function wholeBlocks(bytes: Uint8Array): number {
-  if (!(bytes instanceof Uint8Array) || bytes.length % BLOCK_BYTES !== 0)
-    throw invalidArgument("bytes", `a multiple of ${BLOCK_BYTES} bytes`, bytes?.length ?? bytes);
+  if (!(bytes instanceof Uint8Array)) throw invalidArgument("bytes", "a Uint8Array", bytes);
+  if (bytes.length % BLOCK_BYTES !== 0)
+    throw invalidArgument("bytes", `a multiple of ${BLOCK_BYTES} bytes`, bytes.length);
   return bytes.length / BLOCK_BYTES;
 }

@@ -1,21 +1,15 @@
 /** Block leases' blocks: runs of blocks of one device. */
+import { BlockLease } from "./block-lease.ts";
 import { FabricError } from "./errors.ts";
+import type { LeaseParts } from "./lease-handle.ts";
 import type { Ledger } from "./ledger.ts";
-import { refuse, type Piece, type Pool } from "./pool.ts";
+import { refuse, type Pool } from "./pool.ts";
 import { BLOCK_BYTES, type BlockDevice } from "./ports.ts";
 import { RangeAllocator } from "./range-allocator.ts";
 import type { Tenant } from "./tenant.ts";
 
-/** A run of blocks. */
-export interface BlockPiece extends Piece {
-  readonly block: number;
-  /** First block on the device, and how many. */
-  readonly first: number;
-  readonly count: number;
-}
-
-/** The blocks of one fabric. */
-export class BlockPool implements Pool<BlockPiece> {
+/** The blocks of one fabric. A piece is the allocator's block: a run of blocks of the device. */
+export class BlockPool implements Pool<BlockLease> {
   readonly kind = "block";
   readonly ledger: Ledger;
   readonly device: BlockDevice;
@@ -27,31 +21,43 @@ export class BlockPool implements Pool<BlockPiece> {
     this.#ranges = device.numBlocks === 0 ? undefined : new RangeAllocator(device.numBlocks);
   }
 
-  allocate(tenant: Tenant, asked: number): BlockPiece {
-    const count = Math.ceil(asked / BLOCK_BYTES);
-    const bytes = count * BLOCK_BYTES;
+  roundUp(bytes: number): number {
+    return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+
+  allocate(tenant: Tenant, asked: number): number {
+    const bytes = this.roundUp(asked);
     const most = tenant.quota.blocks;
     if (most !== undefined && tenant.blockBytes + bytes > most * BLOCK_BYTES)
       throw refuse("block", tenant, asked, this.largestFreeBytes(tenant), "quota");
-    const block = this.#ranges?.allocate(count) ?? -1;
-    if (this.#ranges === undefined || block < 0)
-      throw refuse("block", tenant, asked, this.largestFreeBytes(tenant), "capacity");
+    const piece = this.#ranges?.allocate(bytes / BLOCK_BYTES) ?? -1;
+    if (piece < 0) throw refuse("block", tenant, asked, this.largestFreeBytes(tenant), "capacity");
     tenant.blockBytes += bytes;
-    return { block, first: this.#ranges.offsetOf(block), count, bytes };
+    return piece;
   }
 
-  async wipe(piece: BlockPiece): Promise<void> {
-    await this.device.zero(piece.first, piece.count);
+  lease(parts: LeaseParts, _tenant: Tenant, piece: number): BlockLease {
+    const count = parts.bytes / BLOCK_BYTES;
+    return new BlockLease(parts, { device: this.device, first: this.#firstOf(piece), count });
   }
 
-  free(tenant: Tenant, piece: BlockPiece): void {
-    this.#ranges?.free(piece.block);
-    tenant.blockBytes -= piece.bytes;
+  async wipe(_tenant: Tenant, piece: number, bytes: number): Promise<void> {
+    await this.device.zero(this.#firstOf(piece), bytes / BLOCK_BYTES);
+  }
+
+  free(tenant: Tenant, piece: number, bytes: number): void {
+    this.#ranges?.free(piece);
+    tenant.blockBytes -= bytes;
   }
 
   largestFreeBytes(tenant: Tenant | undefined): number {
     const quota = (tenant?.quota.blocks ?? Infinity) * BLOCK_BYTES - (tenant?.blockBytes ?? 0);
     return Math.max(0, Math.min(quota, (this.#ranges?.largestFree() ?? 0) * BLOCK_BYTES));
+  }
+
+  // A piece that was allocated came from the ranges, so there are some.
+  #firstOf(piece: number): number {
+    return this.#ranges?.offsetOf(piece) ?? 0;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Asking for leases, step by step. A builder is a value: each step gives a new one. */
 import type { BlockLease } from "./block-lease.ts";
 import { invalidArgument } from "./errors.ts";
-import { checkTtl } from "./lease-handle.ts";
+import { checkTtl, TTL_MAX_MS } from "./lease-handle.ts";
 import type { MemLease } from "./mem-lease.ts";
 import { BLOCK_BYTES } from "./ports.ts";
 
@@ -34,7 +34,13 @@ abstract class LeaseBuilder<Self> {
 
   /** TTL in seconds. Default 300. */
   leaseSecs(seconds: number): Self {
-    return this.copy({ ...this.request, ttlMs: checkTtl("leaseSecs", seconds * 1_000) });
+    if (typeof seconds !== "number" || !(seconds > 0 && seconds * 1_000 <= TTL_MAX_MS))
+      throw invalidArgument(
+        "leaseSecs",
+        `seconds above 0 and up to ${TTL_MAX_MS / 1_000}`,
+        seconds,
+      );
+    return this.leaseMs(seconds * 1_000);
   }
 
   /** TTL in milliseconds. */
@@ -44,8 +50,7 @@ abstract class LeaseBuilder<Self> {
 
   /** Whom the bytes are counted against. Default `"default"`. */
   tenant(name: string): Self {
-    if (typeof name !== "string" || name === "")
-      throw invalidArgument("tenant", "a name", name);
+    if (typeof name !== "string" || name === "") throw invalidArgument("tenant", "a name", name);
     return this.copy({ ...this.request, tenant: name });
   }
 

@@ -1,5 +1,12 @@
 /** How values become bytes and back. A codec is told the bytes; it never finds their end by itself. */
-import { columnsBytes, shapeOf, viewColumns, writeColumns, type Columns } from "./columns.ts";
+import {
+  columnsBytes,
+  elementBytesMax,
+  shapeOf,
+  viewColumns,
+  writeColumns,
+  type Columns,
+} from "./columns.ts";
 import { FabricError } from "./errors.ts";
 import type { Text } from "./ports.ts";
 
@@ -25,7 +32,7 @@ export const rawCodec: Codec<Uint8Array> = {
   },
 };
 
-/** Typed columns; decoding gives views and copies nothing. */
+/** Typed columns; decoding gives views, and copies only bytes that begin where no view can. */
 export const columnsCodec: Codec<Columns> = {
   name: "columns",
   encode(columns) {
@@ -34,7 +41,7 @@ export const columnsCodec: Codec<Columns> = {
     return bytes;
   },
   decode(bytes) {
-    return viewColumns(bytes);
+    return viewColumns(bytes.byteOffset % elementBytesMax === 0 ? bytes : new Uint8Array(bytes));
   },
 };
 
@@ -55,9 +62,13 @@ export function jsonCodec<T>(text: Text, bytesMax: number = JSON_BYTES_MAX): Cod
     },
     decode(bytes) {
       if (bytes.length > bytesMax)
-        throw new FabricError("DECODE", `Cannot decode: ${bytes.length} bytes, at most ${bytesMax}`, {
-          codec: "json",
-        });
+        throw new FabricError(
+          "DECODE",
+          `Cannot decode: ${bytes.length} bytes, at most ${bytesMax}`,
+          {
+            codec: "json",
+          },
+        );
       try {
         return JSON.parse(text.decode(bytes)) as T;
       } catch (cause) {
@@ -71,6 +82,11 @@ function stringify(value: unknown): string | undefined {
   try {
     return JSON.stringify(value);
   } catch (cause) {
-    throw new FabricError("ENCODE", "Cannot encode: not a JSON value", { codec: "json" }, { cause });
+    throw new FabricError(
+      "ENCODE",
+      "Cannot encode: not a JSON value",
+      { codec: "json" },
+      { cause },
+    );
   }
 }

@@ -62,11 +62,14 @@ export type ColumnsOf<T extends Readonly<Record<string, ColumnType>>> = {
 
 const magic = 0x31435653;
 const alignBytes = 64;
+/** The largest element: a column that begins at no multiple of it cannot be viewed. */
+export const elementBytesMax = 8;
 const descriptionAt = 8;
 /** Foreign bytes are refused beyond these, before anything is allocated for them. */
 const columnsMax = 1_024;
 const descriptionBytesMax = 65_536;
 const rowsMax = 2 ** 32;
+const nameRule = "a letter or _, then letters, digits and _, at most 64";
 const nameForm = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 
 /** Bytes that columns of `shape` take, description included. @throws FabricError `INVALID_ARGUMENT`. */
@@ -82,6 +85,8 @@ export function layColumns<const T extends Readonly<Record<string, ColumnType>>>
   view: Uint8Array,
   shape: ColumnShape<T>,
 ): ColumnsOf<T> {
+  if (view.byteOffset % elementBytesMax !== 0)
+    throw invalidArgument("view", `bytes from a multiple of ${alignBytes} on`, view.byteOffset);
   const { bytes, description } = layout(shape);
   if (bytes > view.length)
     throw new FabricError("CAPACITY_EXCEEDED", "Cannot lay out columns: the bytes are too few", {
@@ -116,18 +121,27 @@ export function viewColumns(view: Uint8Array): Columns {
 
 /** The shape of columns made elsewhere: names, types, and their one length. @throws FabricError `ENCODE`. */
 export function shapeOf(columns: Columns): ColumnShape {
-  const types: Record<string, ColumnType> = {};
+  // Without a prototype: a column may be called `__proto__`.
+  const types = Object.create(null) as Record<string, ColumnType>;
   let rows: number | undefined;
   for (const [name, column] of Object.entries(columns)) {
     const type = typeOf(column);
     if (type === undefined)
       throw new FabricError("ENCODE", `column "${name}": expected a typed array`, { column: name });
-    if (rows !== undefined && rows !== column.length)
-      throw new FabricError("ENCODE", `column "${name}": expected ${rows} rows, got ${column.length}`, {
+    if (!nameForm.test(name))
+      throw new FabricError("ENCODE", `column "${name}": expected a name of ${nameRule}`, {
         column: name,
-        rows,
-        actual: column.length,
       });
+    if (rows !== undefined && rows !== column.length)
+      throw new FabricError(
+        "ENCODE",
+        `column "${name}": expected ${rows} rows, got ${column.length}`,
+        {
+          column: name,
+          rows,
+          actual: column.length,
+        },
+      );
     rows = column.length;
     types[name] = type;
   }
@@ -153,12 +167,17 @@ function layout(shape: ColumnShape): { bytes: number; description: string } {
   if (entries.length > columnsMax)
     throw invalidArgument("columns", `at most ${columnsMax} columns`, entries.length);
   for (const [name, type] of entries) {
-    if (!nameForm.test(name))
-      throw invalidArgument("column name", "a letter, then letters, digits and _, at most 64", name);
+    if (!nameForm.test(name)) throw invalidArgument("column name", nameRule, name);
     if (!Object.hasOwn(arrays, type))
       throw invalidArgument(`column "${name}"`, `one of ${Object.keys(arrays).join(", ")}`, type);
   }
   const description = describe(shape);
+  if (description.length > descriptionBytesMax)
+    throw invalidArgument(
+      "columns",
+      `names of ${descriptionBytesMax} bytes together`,
+      entries.length,
+    );
   let bytes = firstColumnAt(description.length);
   for (const [, type] of entries) bytes = align(bytes + rows * arrays[type].BYTES_PER_ELEMENT);
   return { bytes, description };
@@ -170,6 +189,8 @@ function describe({ rows, columns }: ColumnShape): string {
 
 function readShape(view: Uint8Array): ColumnShape {
   if (view.length < descriptionAt) throw notColumns(`only ${view.length} bytes`);
+  if (view.byteOffset % elementBytesMax !== 0)
+    throw notColumns(`bytes that begin at ${view.byteOffset}`);
   const words = new Int32Array(view.buffer, view.byteOffset, 2);
   if (words[0] !== magic) throw notColumns("no magic number");
   const length = words[1] as number;

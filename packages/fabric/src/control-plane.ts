@@ -20,6 +20,7 @@ import {
   isLiveState,
   packHigh,
   packLow,
+  RELEASED,
   REVOKED,
   stateOf,
   WARNED,
@@ -51,6 +52,11 @@ export interface LeaseMoment {
 /** How a renewal went. `"late"`: the deadline has passed. `"ended"`: another generation, or no live state. */
 export type Renewal = "renewed" | "late" | "warned" | "ended";
 
+/** {@link ControlPlane.extend}'s refusals: numbers, because a deadline and its reason come back in one. */
+export const LATE = -1;
+export const BEING_REVOKED = -2;
+export const ENDED = -3;
+
 /** The clock word and the authority words, over one control memory. */
 export class ControlPlane {
   readonly handle: ControlHandle;
@@ -58,12 +64,15 @@ export class ControlPlane {
   readonly words: SharedWords;
   /** The same words for plain reads; a plain read may be stale, never torn. */
   readonly plain: Int32Array;
+  /** The moment that deadlines count from; as in the handle. */
+  readonly baseMs: number;
 
   constructor(memory: ArenaMemory, handle: ControlHandle) {
     this.memory = memory;
     this.words = memory.words;
     this.plain = memory.plain;
     this.handle = handle;
+    this.baseMs = handle.baseMs;
   }
 
   /** Word that becomes 1 when the fabric closes. */
@@ -76,7 +85,7 @@ export class ControlPlane {
 
   /** The fabric's clock, in milliseconds since the Unix epoch. Trails real time by at most one advance. */
   nowMs(): number {
-    return this.handle.baseMs + this.#readPair(CLOCK_AT);
+    return this.baseMs + this.#clock();
   }
 
   /**
@@ -84,14 +93,17 @@ export class ControlPlane {
    * Lock-free: each retry means that another thread raised it.
    */
   advanceClock(nowMs: number): number {
-    const target = Math.floor(nowMs) - this.handle.baseMs;
+    const target = Math.floor(nowMs) - this.baseMs;
     for (;;) {
-      const low = this.words.load(CLOCK_AT);
       const high = this.words.load(CLOCK_AT + 1);
+      const low = this.words.load(CLOCK_AT);
       const current = high * 0x1_0000_0000 + (low >>> 0);
-      // A torn pair (low of one value, high of another) fails the exchange below, or is read again.
-      if (target <= current && high === this.words.load(CLOCK_AT + 1))
-        return this.handle.baseMs + current;
+      // A torn pair (low of one value, high of another) fails the exchange below, or is read again: the high word,
+      // which only ever rises, is read on both sides of the low one.
+      if (target <= current) {
+        if (high === this.words.load(CLOCK_AT + 1)) return this.baseMs + current;
+        continue;
+      }
       const raised = this.words.compareExchangePair(
         CLOCK_AT,
         low,
@@ -99,7 +111,7 @@ export class ControlPlane {
         packLow(target),
         Math.floor(target / 0x1_0000_0000),
       );
-      if (raised) return this.handle.baseMs + target;
+      if (raised) return this.baseMs + target;
     }
   }
 
@@ -114,7 +126,7 @@ export class ControlPlane {
       return {
         generation: generationOf(high),
         state: stateOf(high),
-        deadlineMs: this.handle.baseMs + deadlineOf(low, high),
+        deadlineMs: this.baseMs + deadlineOf(low, high),
       };
     }
   }
@@ -122,14 +134,21 @@ export class ControlPlane {
   /** Opens a free slot to a holder; its id is the four words of `ids` from `idAt` on. Owner only. */
   grant(slot: number, generation: number, deadlineMs: number, ids: Int32Array, idAt: number): void {
     const at = slotAt(slot);
-    const deadline = deadlineMs - this.handle.baseMs;
-    this.plain[at + SLOT_ID] = ids[idAt] as number;
-    this.plain[at + SLOT_ID + 1] = ids[idAt + 1] as number;
-    this.plain[at + SLOT_ID + 2] = ids[idAt + 2] as number;
-    this.plain[at + SLOT_ID + 3] = ids[idAt + 3] as number;
-    // Order G1: the id (plain) comes before the authority's high word (atomic): who sees the new generation, sees its id.
-    this.words.store(at, packLow(deadline));
+    const deadline = deadlineMs - this.baseMs;
+    const { plain } = this;
+    plain[at + SLOT_ID] = ids[idAt] as number;
+    plain[at + SLOT_ID + 1] = ids[idAt + 1] as number;
+    plain[at + SLOT_ID + 2] = ids[idAt + 2] as number;
+    plain[at + SLOT_ID + 3] = ids[idAt + 3] as number;
+    plain[at] = packLow(deadline);
+    // Order G1: the id and the low word (plain) come before the authority's high word (atomic): who sees the new
+    // generation, sees them. Nobody exchanges a free slot's pair, so the plain store overwrites nobody's.
     this.words.store(at + 1, packHigh(generation, ACTIVE, deadline));
+  }
+
+  /** How often a free slot has been granted so far. Owner only: nobody else moves a free slot's word. */
+  generationOf(slot: number): number {
+    return generationOf(this.plain[slotAt(slot) + 1] as number);
   }
 
   /** True if the slot's id is `id`; takes the same time wherever they differ. */
@@ -146,28 +165,65 @@ export class ControlPlane {
    * time: a lease whose deadline has passed, by it or by the fabric's clock, is never revived.
    */
   renew(slot: number, generation: number, nowMs: number, deadlineMs: number): Renewal {
+    const outcome = this.extend(slot, generation, nowMs, deadlineMs);
+    if (outcome >= 0) return "renewed";
+    return outcome === LATE ? "late" : outcome === BEING_REVOKED ? "warned" : "ended";
+  }
+
+  /**
+   * As {@link renew}, but returns the deadline that stands now; `LATE`, `BEING_REVOKED` or `ENDED` if it refused.
+   *
+   * Order W2: the words are read plainly, which may be stale or torn, and the exchange, which is not, holds them
+   * against what stands there: it succeeds only if they are current. A refusal is not exchanged, so it is read again
+   * with order before it counts.
+   */
+  extend(slot: number, generation: number, nowMs: number, deadlineMs: number): number {
     const at = slotAt(slot);
-    const target = deadlineMs - this.handle.baseMs;
+    const { plain, words, baseMs } = this;
+    const target = deadlineMs - baseMs;
+    let high = plain[at + 1] as number;
+    let low = plain[at] as number;
     for (;;) {
-      const high = this.words.load(at + 1);
-      const low = this.words.load(at);
-      if (generationOf(high) !== generation) return "ended";
-      const state = stateOf(high);
-      if (state === WARNED) return "warned";
-      if (state !== ACTIVE) return "ended";
       const deadline = deadlineOf(low, high);
-      const now = Math.max(nowMs - this.handle.baseMs, this.#readPair(CLOCK_AT));
-      // A torn pair may look late: only an unchanged high word makes the verdict final.
-      if (now >= deadline) {
-        if (this.words.load(at + 1) === high) return "late";
-        continue;
+      const now = Math.max(nowMs - baseMs, this.#clock());
+      const isOwn = generationOf(high) === generation && stateOf(high) === ACTIVE;
+      if (isOwn && now < deadline && target > deadline) {
+        const next = packHigh(generation, ACTIVE, target);
+        if (words.compareExchangePair(at, low, high, packLow(target), next)) return deadlineMs;
+      } else if (high === words.load(at + 1) && low === words.load(at)) {
+        // W1: the same high word before and after the low one is one moment's pair.
+        if (high === words.load(at + 1)) {
+          if (generationOf(high) !== generation) return ENDED;
+          if (!isOwn) return stateOf(high) === WARNED ? BEING_REVOKED : ENDED;
+          return now >= deadline ? LATE : baseMs + deadline;
+        }
       }
-      if (target <= deadline) {
-        if (this.words.load(at + 1) === high) return "renewed";
-        continue;
+      high = words.load(at + 1);
+      low = words.load(at);
+    }
+  }
+
+  /**
+   * Ends (slot, generation) as released and returns its deadline, unless that has passed by the fabric's clock: then
+   * it has expired, and the answer is `LATE`. `ENDED`: it had ended before. Order W2.
+   */
+  release(slot: number, generation: number): number {
+    const at = slotAt(slot);
+    const { plain, words } = this;
+    let high = plain[at + 1] as number;
+    let low = plain[at] as number;
+    for (;;) {
+      const deadline = deadlineOf(low, high);
+      const isOwn = generationOf(high) === generation && isLiveState(stateOf(high));
+      const isLate = deadline <= this.#clock();
+      if (isOwn && !isLate) {
+        const next = packHigh(generation, RELEASED, deadline);
+        if (words.compareExchangePair(at, low, high, low, next)) return this.baseMs + deadline;
+      } else if (high === words.load(at + 1) && low === words.load(at)) {
+        if (high === words.load(at + 1)) return isOwn ? LATE : ENDED;
       }
-      const next = packHigh(generation, ACTIVE, target);
-      if (this.words.compareExchangePair(at, low, high, packLow(target), next)) return "renewed";
+      high = words.load(at + 1);
+      low = words.load(at);
     }
   }
 
@@ -182,7 +238,7 @@ export class ControlPlane {
       const low = this.words.load(at);
       if (generationOf(high) !== generation || !isLiveState(stateOf(high))) return false;
       const deadline = deadlineOf(low, high);
-      if (this.handle.baseMs + deadline > dueMs) {
+      if (this.baseMs + deadline > dueMs) {
         if (this.words.load(at + 1) === high) return false;
         continue;
       }
@@ -198,7 +254,7 @@ export class ControlPlane {
       const high = this.words.load(at + 1);
       const low = this.words.load(at);
       if (generationOf(high) !== generation || stateOf(high) !== ACTIVE) return false;
-      const deadline = Math.min(deadlineOf(low, high), graceEndsMs - this.handle.baseMs);
+      const deadline = Math.min(deadlineOf(low, high), graceEndsMs - this.baseMs);
       const next = packHigh(generation, WARNED, deadline);
       if (this.words.compareExchangePair(at, low, high, packLow(deadline), next)) return true;
     }
@@ -208,7 +264,8 @@ export class ControlPlane {
   free(slot: number, terminal: number): void {
     const at = slotAt(slot);
     const high = this.words.load(at + 1);
-    this.words.store(at + SLOT_PREVIOUS_END, terminal);
+    // Order G2: how it ended (plain) comes before the high word (atomic): who sees FREE, sees that.
+    this.plain[at + SLOT_PREVIOUS_END] = terminal;
     this.words.store(at + 1, packHigh(generationOf(high), FREE, 0));
   }
 
@@ -249,11 +306,14 @@ export class ControlPlane {
     }
   }
 
-  #readPair(at: number): number {
+  // The clock, in milliseconds from the base. Read plainly: it may trail by what the hardware takes to tell, which is
+  // less than it trails anyway. The high word, which only rises, is the same around the low one.
+  #clock(): number {
+    const { plain } = this;
     for (;;) {
-      const high = this.words.load(at + 1);
-      const low = this.words.load(at);
-      if (this.words.load(at + 1) === high) return high * 0x1_0000_0000 + (low >>> 0);
+      const high = plain[CLOCK_AT + 1] as number;
+      const low = plain[CLOCK_AT] as number;
+      if (plain[CLOCK_AT + 1] === high) return high * 0x1_0000_0000 + (low >>> 0);
     }
   }
 }

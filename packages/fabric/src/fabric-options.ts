@@ -43,8 +43,7 @@ export const FABRIC_DEFAULTS: ResolvedOptions = Object.freeze({
 
 /** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
 export function resolveOptions(options: FabricOptions): ResolvedOptions {
-  if (typeof options !== "object" || options === null)
-    throw invalidArgument("options", "an object", options);
+  checkObject("options", options);
   const resolved: ResolvedOptions = { ...FABRIC_DEFAULTS, ...defined(options) };
   checkCount("memoryBytes", resolved.memoryBytes, GRANULE_BYTES, 2 ** 40);
   checkCount("blocks", resolved.blocks, 0, 2 ** 26);
@@ -55,7 +54,9 @@ export function resolveOptions(options: FabricOptions): ResolvedOptions {
   checkFlag("guard", resolved.guard);
   if (resolved.tick !== "auto" && resolved.tick !== "manual")
     throw invalidArgument("tick", '"auto" or "manual"', resolved.tick);
+  checkObject("tenants", resolved.tenants);
   for (const [name, quota] of Object.entries(resolved.tenants)) {
+    checkObject(`tenants.${name}`, quota);
     for (const key of ["memoryBytes", "blocks", "leases"] as const) {
       const most = quota[key];
       if (most !== undefined) checkCount(`tenants.${name}.${key}`, most, 0, 2 ** 40);
@@ -68,6 +69,10 @@ export function resolveOptions(options: FabricOptions): ResolvedOptions {
 // An option given as undefined means its default, as an absent one does.
 function defined(options: FabricOptions): FabricOptions {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function checkObject(name: string, value: unknown): void {
+  if (typeof value !== "object" || value === null) throw invalidArgument(name, "an object", value);
 }
 
 function checkCount(name: string, value: unknown, least: number, most: number): void {

@@ -2,20 +2,28 @@
 import { attach, Attachments, endedOrUnknown, type Threads } from "./attachments.ts";
 import { BlockBuilder, MemBuilder, type LeaseRequest } from "./builders.ts";
 import { BlockLease } from "./block-lease.ts";
-import { BlockPool, ramBlockDevice, type BlockPiece } from "./block-pool.ts";
+import { BlockPool, ramBlockDevice } from "./block-pool.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { STOP_AT } from "./control-layout.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
 import { FabricEvents, type FabricEvent, type Unsubscribe } from "./events.ts";
 import { resolveOptions, type FabricOptions, type ResolvedOptions } from "./fabric-options.ts";
 import { Ledger, type ResourceStats } from "./ledger.ts";
+import { TTL_MAX_MS } from "./lease-handle.ts";
 import { Lessor, type ReclaimSummary } from "./lessor.ts";
 import { MemLease } from "./mem-lease.ts";
-import { MemoryPool, type MemPiece } from "./memory-pool.ts";
+import { MemoryPool } from "./memory-pool.ts";
 import type { BlockDevice, Clock, MemoryProvider, Random, Timer } from "./ports.ts";
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
 import { forgetThread } from "./thread-registry.ts";
-import { checkTicket, formatId, parseId, type BlockTicket, type FabricTicket, type MemTicket } from "./ticket.ts";
+import {
+  checkTicket,
+  formatId,
+  parseId,
+  type BlockTicket,
+  type FabricTicket,
+  type MemTicket,
+} from "./ticket.ts";
 
 /** The host, as a fabric needs it. */
 export interface FabricPorts {
@@ -101,6 +109,7 @@ export class Fabric implements Disposable, AsyncDisposable {
   readonly #threads: ReturnType<Threads["host"]> | undefined;
   #keeper: Keeper | undefined;
   #isClosed = false;
+  #hasEnded = false;
 
   /** For `open`. */
   protected constructor(options: FabricOptions, ports: FabricPorts) {
@@ -130,6 +139,7 @@ export class Fabric implements Disposable, AsyncDisposable {
       random: ports.random,
       guard,
       fenceAfterMs: this.options.fenceAfterMs,
+      ownerThread: ports.threads?.threadId ?? 0,
       nowMs: () => ports.clock.nowMs(),
       nudge: () => this.#threads?.nudge(),
     });
@@ -179,12 +189,10 @@ export class Fabric implements Disposable, AsyncDisposable {
     checkTicket(ticket, "mem");
     if (ticket.fabric.fabricId !== this.fabricId) return this.#attachments.attachMem(ticket);
     const record = this.#lessor.slots.at(ticket.slot);
-    if (record?.lease instanceof MemLease && record.generation === ticket.generation) {
-      const piece = record.piece as MemPiece;
-      const memory = piece.arena.memory;
+    if (record?.lease instanceof MemLease && record.lease.generation === ticket.generation) {
       // From the fabric's own books, not from the ticket: a ticket with other figures must not reach other bytes.
-      const own = { ...ticket, offset: piece.offset, bytes: piece.bytes };
-      return attach(this.#lessor, own, memory);
+      const { memory, offset } = this.#memory.regionOf(record.tenant, record.piece);
+      return attach(this.#lessor, { ...ticket, offset, bytes: record.lease.bytes }, memory);
     }
     throw endedOrUnknown(this.control, ticket);
   }
@@ -199,7 +207,7 @@ export class Fabric implements Disposable, AsyncDisposable {
     const record = this.#lessor.slots.at(ticket.slot);
     const isHere =
       record?.lease instanceof BlockLease &&
-      record.generation === ticket.generation &&
+      record.lease.generation === ticket.generation &&
       this.control.hasId(ticket.slot, parseId(ticket.leaseId));
     if (!isHere || !record.lease.isLive) throw endedOrUnknown(this.control, ticket);
     return record.lease as BlockLease;
@@ -224,7 +232,10 @@ export class Fabric implements Disposable, AsyncDisposable {
    * to call it. Costs what it ends, not what it holds.
    */
   tick(nowMs: number): ReclaimSummary {
-    if (!Number.isFinite(nowMs)) throw invalidArgument("nowMs", "milliseconds", nowMs);
+    // Further on, a deadline of the longest TTL would not fit its lease's word.
+    const latestMs = this.control.handle.baseMs + TTL_MAX_MS - 1;
+    if (!Number.isFinite(nowMs) || nowMs > latestMs)
+      throw invalidArgument("nowMs", `milliseconds up to ${latestMs}`, nowMs);
     const summary = this.#lessor.tick(nowMs);
     const failure = this.#events.takeFailure();
     if (failure !== undefined) throw failure;
@@ -233,7 +244,8 @@ export class Fabric implements Disposable, AsyncDisposable {
 
   /** Where the bytes are, and how leases ended. `leased + free + quarantined + fenced = capacity`, always. */
   stats(): FabricStats {
-    const tenant = this.#tenants.get("default");
+    // Before its first lease the default tenant has its quota, and no arenas.
+    const tenant = this.#tenants.get("default") ?? this.#newTenant("default");
     return {
       memory: this.#memory.ledger.stats(this.#memory.largestFreeBytes(tenant)),
       blocks: this.#blocks.ledger.stats(this.#blocks.largestFreeBytes(tenant)),
@@ -242,6 +254,7 @@ export class Fabric implements Disposable, AsyncDisposable {
 
   /** Calls `listener` with every event, synchronously. What it throws, `tick` rethrows. */
   subscribe(listener: (event: FabricEvent) => void): Unsubscribe {
+    if (typeof listener !== "function") throw invalidArgument("listener", "a function", listener);
     return this.#events.subscribe(listener);
   }
 
@@ -273,17 +286,13 @@ export class Fabric implements Disposable, AsyncDisposable {
    */
   async close(options: CloseOptions = {}): Promise<CloseSummary> {
     const deadlineMs = options.deadlineMs ?? 0;
-    if (!(deadlineMs >= 0)) throw invalidArgument("deadlineMs", "milliseconds from 0 up", deadlineMs);
+    if (typeof deadlineMs !== "number" || !(deadlineMs >= 0))
+      throw invalidArgument("deadlineMs", "milliseconds from 0 up", deadlineMs);
     const wasClosed = this.#isClosed;
     this.#isClosed = true;
-    const { clock } = this.#ports;
-    const startMs = clock.nowMs();
-    while (!wasClosed && this.leases().length > 0 && clock.nowMs() - startMs < deadlineMs)
-      await this.#step();
-    const revoked = this.leases().length;
-    this.#lessor.revokeAll();
-    const quietFromMs = clock.nowMs();
-    while (this.#lessor.pending > 0 && clock.nowMs() - quietFromMs < closeQuietMs) await this.#step();
+    if (!wasClosed) await this.#stepUntil(deadlineMs, () => this.leases().length === 0);
+    const revoked = this.#lessor.revokeAll();
+    await this.#stepUntil(closeQuietMs, () => this.#lessor.pending === 0);
     this.#end();
     const { memory, blocks } = this.stats();
     const pendingBytes =
@@ -303,6 +312,16 @@ export class Fabric implements Disposable, AsyncDisposable {
     await this.close();
   }
 
+  // Steps count as time too: where time is ticked by hand, the clock alone would never bring the end.
+  async #stepUntil(waitMs: number, isDone: () => boolean): Promise<void> {
+    const { clock } = this.#ports;
+    const startMs = clock.nowMs();
+    for (let steps = 0; !isDone(); steps++) {
+      if (Math.max(clock.nowMs() - startMs, steps * closeStepMs) >= waitMs) return;
+      await this.#step();
+    }
+  }
+
   #step(): Promise<void> {
     return new Promise((resolve) => {
       this.#ports.timer.after(closeStepMs, () => {
@@ -314,6 +333,8 @@ export class Fabric implements Disposable, AsyncDisposable {
   }
 
   #end(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     this.control.words.store(STOP_AT, 1);
     this.#stopTicking();
     this.#keeper?.stop();
@@ -323,44 +344,40 @@ export class Fabric implements Disposable, AsyncDisposable {
   }
 
   #acquireMem(request: LeaseRequest): MemLease {
-    const ownerThread = this.#ports.threads?.threadId ?? 0;
-    return this.#lessor.grant({
-      ...this.#admit(request),
-      pool: this.#memory,
-      make: (parts, { arena, offset }) =>
-        new MemLease(parts, { memory: arena.memory, offset, ownerThread }),
-    }) as MemLease;
+    return this.#lessor.grant(this.#memory, this.#admit(request), request);
   }
 
   #acquireBlock(request: LeaseRequest): BlockLease {
-    return this.#lessor.grant<BlockPiece>({
-      ...this.#admit(request),
-      pool: this.#blocks,
-      make: (parts, { first, count }) =>
-        new BlockLease(parts, { device: this.#blocks.device, first, count }),
-    }) as BlockLease;
+    return this.#lessor.grant(this.#blocks, this.#admit(request), request);
   }
 
-  #admit(request: LeaseRequest): { tenant: Tenant; bytes: number; ttlMs: number; label: string } {
+  #admit(request: LeaseRequest): Tenant {
     if (this.#isClosed)
       throw new FabricError("DISCONNECTED", "Cannot acquire a lease: the fabric is closed", {
         fabricId: this.fabricId,
       });
-    this.keeper();
-    const { bytes, ttlMs, label } = request;
-    return { tenant: this.#tenant(request.tenant), bytes, ttlMs, label };
+    if (this.#keeper === undefined) this.keeper();
+    return this.#tenants.get(request.tenant) ?? this.#admitTenant(request.tenant);
   }
 
-  #tenant(name: string): Tenant {
-    const known = this.#tenants.get(name);
-    if (known !== undefined) return known;
+  #admitTenant(name: string): Tenant {
     if (this.#tenants.size === TENANTS_MAX)
-      throw new FabricError("CAPACITY_EXCEEDED", `Cannot admit tenant "${name}": too many tenants`, {
-        tenantsMax: TENANTS_MAX,
-      });
-    const tenant = new Tenant(name, this.options.tenants[name] ?? {});
+      throw new FabricError(
+        "CAPACITY_EXCEEDED",
+        `Cannot admit tenant "${name}": too many tenants`,
+        {
+          tenantsMax: TENANTS_MAX,
+        },
+      );
+    const tenant = this.#newTenant(name);
     this.#tenants.set(name, tenant);
     return tenant;
+  }
+
+  #newTenant(name: string): Tenant {
+    const { tenants } = this.options;
+    const quota = Object.hasOwn(tenants, name) ? tenants[name] : undefined;
+    return new Tenant(name, this.#tenants.size, quota ?? {});
   }
 
   #threadExited(nonce: number): void {

@@ -56,7 +56,7 @@ export type { LeaseState } from "./lease-word.ts";
 export type { ResourceStats } from "./ledger.ts";
 export type { ReclaimSummary } from "./lessor.ts";
 export { MemLease } from "./mem-lease.ts";
-export type { Loan, MemRegion, WriteOption } from "./mem-lease.ts";
+export type { Loan, WriteOption } from "./mem-lease.ts";
 export { memoryConformance } from "./memory-conformance.ts";
 export type { ConformanceCase, MemoryConformanceOptions } from "./memory-conformance.ts";
 export { GRANULE_BYTES, POISON } from "./memory-pool.ts";
@@ -74,6 +74,8 @@ export type {
   Text,
   Timer,
 } from "./ports.ts";
+export { RangeAllocator } from "./range-allocator.ts";
+export type { Range } from "./range-allocator.ts";
 export type { Quota } from "./tenant.ts";
 export { TENANTS_MAX } from "./tenant.ts";
 export { OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";

@@ -3,7 +3,7 @@
  * The same code runs on the owner's thread and on threads that attached by ticket; they differ in their
  * {@link LeaseSite} only.
  */
-import type { ControlPlane } from "./control-plane.ts";
+import { BEING_REVOKED, LATE, type ControlPlane } from "./control-plane.ts";
 import { CLOCK_AT, slotAt } from "./control-layout.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
 import {
@@ -30,8 +30,12 @@ export interface LeaseSite {
   readonly guard: boolean;
   /** Real time, or the fabric's clock where that is ticked by hand. Never behind the fabric's clock. */
   nowMs(): number;
-  /** Tells the owner that this slot has ended or was warned. */
+  /** Which thread owns the fabric, as the host numbers them. */
+  readonly ownerThread: number;
+  /** Tells the owner that this slot has ended, was warned, or is due. */
   attend(slot: number): void;
+  /** Tells the owner that its holder has just released it: as `attend`, with less to find out. */
+  released(slot: number, generation: number): void;
   /** Keeps the slot's bytes from being reclaimed until `unpin`, for the length of a synchronous call. */
   pin(slot: number): void;
   unpin(slot: number): void;
@@ -80,22 +84,29 @@ export function checkTtl(name: string, ttlMs: unknown): number {
 export abstract class LeaseHandle {
   /** `"mem"` or `"block"`. */
   abstract readonly kind: "mem" | "block";
-  /** Times the lease's slot has been granted; stale handles differ in it. */
-  readonly generation: number;
+  // Fields lie in memory as they are declared. The ones that a renewal or a release of a lease long untouched needs come
+  // first, so that they share a cache line or two.
+  /** For the other modules of this package. */
+  protected readonly site: LeaseSite;
   /** Slot of the fabric's lease table: small, reused, for diagnosis only. */
   readonly slot: number;
+  /** Times the lease's slot has been granted; stale handles differ in it. */
+  readonly generation: number;
+  // The deadline last seen, in milliseconds from the fabric's base: what `expiresAtMs` answers once the slot belongs to
+  // another lease. Not since the Unix epoch: V8 keeps a number above 31 bits in an object of its own.
+  #lastDeadline: number;
+  /** Bytes granted: what was asked for, rounded up. */
+  readonly bytes: number;
+  // The authority's high word while the lease stands as this handle last saw it.
+  #high: number;
+  // The clock's low word when the lease was last found standing (C2).
+  #clock: number;
+  readonly #plain: Int32Array;
+  readonly #at: number;
   /** Whom the bytes are counted against. */
   readonly tenant: string;
   /** What the holder called it; empty if nothing. */
   readonly label: string;
-  /** Bytes granted: what was asked for, rounded up. */
-  readonly bytes: number;
-  /** For the other modules of this package. */
-  protected readonly site: LeaseSite;
-  readonly #plain: Int32Array;
-  readonly #at: number;
-  // The authority's high word while the lease stands as this handle last saw it.
-  #high: number;
   // The id, as four fields rather than an array: a lease is granted more often than it is named.
   readonly #id0: number;
   readonly #id1: number;
@@ -109,10 +120,13 @@ export abstract class LeaseHandle {
     this.tenant = parts.tenant;
     this.label = parts.label;
     this.bytes = parts.bytes;
-    this.#lastDeadlineMs = parts.expiresAtMs;
-    this.#plain = parts.site.control.plain;
+    const { control } = parts.site;
+    this.#plain = control.plain;
     this.#at = slotAt(parts.slot);
-    this.#high = this.#plain[this.#at + 1] as number;
+    this.#high = control.plain[this.#at + 1] as number;
+    // Not now: nothing has been checked yet.
+    this.#clock = ((control.plain[CLOCK_AT] as number) - 1) | 0;
+    this.#lastDeadline = parts.expiresAtMs - control.baseMs;
     this.#id0 = parts.ids[parts.idAt] as number;
     this.#id1 = parts.ids[parts.idAt + 1] as number;
     this.#id2 = parts.ids[parts.idAt + 2] as number;
@@ -144,13 +158,13 @@ export abstract class LeaseHandle {
    * between this call and the next line; nobody makes it earlier but by `revoke`.
    */
   get expiresAtMs(): number {
-    const { generation, state, deadlineMs } = this.site.control.moment(this.slot);
+    const { control } = this.site;
+    const { generation, state, deadlineMs } = control.moment(this.slot);
     // A free slot has lost the upper bits of its deadline.
-    if (generation === this.generation && state !== FREE) this.#lastDeadlineMs = deadlineMs;
-    return this.#lastDeadlineMs;
+    if (generation === this.generation && state !== FREE)
+      this.#lastDeadline = deadlineMs - control.baseMs;
+    return control.baseMs + this.#lastDeadline;
   }
-  // The deadline last seen: what `expiresAtMs` answers once the slot belongs to another lease.
-  #lastDeadlineMs: number;
 
   /** True while every operation would pass its lease check. */
   get isLive(): boolean {
@@ -163,11 +177,15 @@ export abstract class LeaseHandle {
    */
   release(): boolean {
     const { site, slot } = this;
-    void this.expiresAtMs;
-    if (this.#isDue()) return false;
-    const ended = site.control.end(slot, this.generation, RELEASED);
-    if (ended) site.attend(slot);
-    return ended;
+    const outcome = site.control.release(slot, this.generation);
+    if (outcome >= 0) {
+      this.#lastDeadline = outcome - site.control.baseMs;
+      site.released(slot, this.generation);
+      return true;
+    }
+    // A lease whose deadline has passed has expired, even if its owner has not got round to saying so.
+    if (outcome === LATE) site.attend(slot);
+    return false;
   }
 
   /**
@@ -201,19 +219,18 @@ export abstract class LeaseHandle {
   }
 
   /**
-   * Passes if the lease stands, else throws. Three plain loads: the authority's two words and the clock's low word.
+   * Passes if the lease stands, else throws. Two plain loads while the clock stands still: its low word, and the
+   * authority's high word.
    *
+   * C2: at `#clock` this handle found the lease standing, with `#high`. While the clock has not moved and the high word
+   * is the same, it stands still: a deadline comes nearer only by the step to WARNED, which changes the high word (W1).
    * Order C1. A stale plain load can let an operation pass that an atomic one would refuse, never make it touch
    * another tenant's bytes: those are handed out only after this thread has announced (Q2), and its announcement
-   * synchronises with the end of the lease. A torn pair, or a deadline more than 2^31 ms away, goes the slow way.
+   * synchronises with the end of the lease.
    */
   protected check(): void {
     const plain = this.#plain;
-    const clock = plain[CLOCK_AT] as number;
-    const left = ((plain[this.#at] as number) - clock) | 0;
-    if (plain[this.#at + 1] !== this.#high || left <= 0) this.#checkSlowly();
-    const pulse = this.site.pulse;
-    if (clock !== pulse.clock) pulse.beat(clock);
+    if (plain[CLOCK_AT] !== this.#clock || plain[this.#at + 1] !== this.#high) this.#checkAnew();
   }
 
   /** The error that an operation on this lease ends with, now that it no longer stands. */
@@ -237,15 +254,23 @@ export abstract class LeaseHandle {
   /** Renews in the authority; throws when it cannot. */
   protected extend(ttlMs: number): number {
     const { site, slot } = this;
+    const targetTtlMs = checkTtl("ttlMs", ttlMs);
     const nowMs = site.nowMs();
-    const outcome = site.control.renew(slot, this.generation, nowMs, nowMs + checkTtl("ttlMs", ttlMs));
-    if (outcome === "renewed") return this.expiresAtMs;
-    if (outcome === "warned")
+    const outcome = site.control.extend(slot, this.generation, nowMs, nowMs + targetTtlMs);
+    if (outcome >= 0) {
+      this.#lastDeadline = outcome - site.control.baseMs;
+      return outcome;
+    }
+    return this.#refuse(outcome);
+  }
+
+  #refuse(outcome: number): never {
+    if (outcome === BEING_REVOKED)
       throw new FabricError("REVOKED", "Cannot renew: the lease is being revoked", {
         leaseId: this.leaseId,
         expiresAtMs: this.expiresAtMs,
       });
-    if (outcome === "late" && this.isLive)
+    if (outcome === LATE && this.isLive)
       // The fabric's clock trails real time, by which the deadline has passed already.
       throw new FabricError("LEASE_EXPIRED", "Cannot renew: the deadline has passed", {
         leaseId: this.leaseId,
@@ -261,6 +286,19 @@ export abstract class LeaseHandle {
     if (generation !== this.generation || deadlineMs > site.control.nowMs()) return false;
     site.attend(slot);
     return true;
+  }
+
+  // Low words compare while the clock and the deadline agree in the upper ones; else the slow way. A difference of low
+  // words alone would take a deadline that a jump of the clock (a machine's sleep) left 25 days behind for one to come.
+  #checkAnew(): void {
+    const plain = this.#plain;
+    const clock = plain[CLOCK_AT] as number;
+    const isBefore = clock >>> 0 < (plain[this.#at] as number) >>> 0;
+    const isSameEra = plain[CLOCK_AT + 1] === (this.#high & 0xff);
+    if (plain[this.#at + 1] !== this.#high || !isBefore || !isSameEra) this.#checkSlowly();
+    this.#clock = clock;
+    const { pulse } = this.site;
+    if (clock !== pulse.clock) pulse.beat(clock);
   }
 
   #checkSlowly(): void {

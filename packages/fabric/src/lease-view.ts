@@ -38,7 +38,12 @@ class WritableView extends ReadableView {
 }
 
 /** Makes the view of `length` bytes at `offset` of an arena. */
-export function viewOf(arena: Uint8Array, offset: number, length: number, write: boolean): Uint8Array {
+export function viewOf(
+  arena: Uint8Array,
+  offset: number,
+  length: number,
+  write: boolean,
+): Uint8Array {
   const View = write ? WritableView : ReadableView;
   return new View(arena.buffer, arena.byteOffset + offset, length);
 }

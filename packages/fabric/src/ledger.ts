@@ -52,7 +52,9 @@ export class Ledger {
     this.leasedBytes -= bytes;
     this.quarantinedBytes += bytes;
     this.activeLeases--;
-    this[as]++;
+    if (as === "expired") this.expired++;
+    else if (as === "revoked") this.revoked++;
+    else this.released++;
   }
 
   reclaim(bytes: number): void {

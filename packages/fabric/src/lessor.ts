@@ -8,15 +8,13 @@
 import type { ControlPlane } from "./control-plane.ts";
 import { invalidArgument } from "./errors.ts";
 import type { FabricEvents, FabricEventType } from "./events.ts";
-import type { LeaseParts } from "./lease-handle.ts";
 import type { LeaseSite } from "./lease-handle.ts";
 import { EXPIRED, isLiveState, RELEASED, REVOKED, WARNED } from "./lease-word.ts";
-import type { BlockLease } from "./block-lease.ts";
-import type { MemLease } from "./mem-lease.ts";
-import type { Piece, Pool } from "./pool.ts";
+import type { LeaseRequest } from "./builders.ts";
+import type { Pool } from "./pool.ts";
 import type { Random } from "./ports.ts";
 import { Quarantine } from "./quarantine.ts";
-import { SlotTable, type LeaseRecord } from "./slot-table.ts";
+import { LeaseRecord, SlotTable, type AnyLease } from "./slot-table.ts";
 import type { Tenant } from "./tenant.ts";
 import { ThreadPulse } from "./thread-registry.ts";
 import { TimingWheel } from "./timing-wheel.ts";
@@ -38,16 +36,6 @@ export interface ReclaimSummary {
   readonly pending: number;
 }
 
-/** What a grant needs. */
-export interface GrantRequest<P extends Piece> {
-  readonly pool: Pool<P>;
-  readonly tenant: Tenant;
-  readonly bytes: number;
-  readonly ttlMs: number;
-  readonly label: string;
-  readonly make: (parts: LeaseParts, piece: P) => MemLease | BlockLease;
-}
-
 /** What a lessor is made of. */
 export interface LessorOptions {
   readonly control: ControlPlane;
@@ -55,6 +43,7 @@ export interface LessorOptions {
   readonly random: Random;
   readonly guard: boolean;
   readonly fenceAfterMs: number;
+  readonly ownerThread: number;
   /** Real time, never behind the fabric's clock where that is not ticked by hand. */
   readonly nowMs: () => number;
   readonly nudge: () => void;
@@ -63,13 +52,21 @@ export interface LessorOptions {
 /** How many lease ids are drawn at a time: a draw costs a call to the host. */
 const idsDrawn = 256;
 
-const emptyCounts = { expired: 0, released: 0, revoked: 0, reclaimed: 0, reclaimedBytes: 0, fenced: 0 };
+const emptyCounts = {
+  expired: 0,
+  released: 0,
+  revoked: 0,
+  reclaimed: 0,
+  reclaimedBytes: 0,
+  fenced: 0,
+};
 
 /** Grants leases over its pools, and gives their bytes back. */
 export class Lessor implements LeaseSite {
   readonly control: ControlPlane;
   readonly pulse: ThreadPulse;
   readonly guard: boolean;
+  readonly ownerThread: number;
   readonly slots: SlotTable;
   readonly #events: FabricEvents;
   readonly #random: Random;
@@ -83,6 +80,7 @@ export class Lessor implements LeaseSite {
   constructor(options: LessorOptions) {
     this.control = options.control;
     this.guard = options.guard;
+    this.ownerThread = options.ownerThread;
     this.pulse = ThreadPulse.owner(options.control);
     this.slots = new SlotTable(options.control);
     this.#events = options.events;
@@ -103,51 +101,36 @@ export class Lessor implements LeaseSite {
   }
 
   /** Grants a lease. Bytes are zero. @throws FabricError `CAPACITY_EXCEEDED`. */
-  grant<P extends Piece>(request: GrantRequest<P>): MemLease | BlockLease {
-    const { pool, tenant } = request;
-    const nowMs = this.nowMs();
-    tenant.admitLease(() => pool.largestFreeBytes(tenant));
-    const slot = this.slots.take();
-    let piece: P;
+  grant<L extends AnyLease>(pool: Pool<L>, tenant: Tenant, request: LeaseRequest): L {
+    const { label, ttlMs } = request;
+    const expiresAtMs = this.nowMs() + ttlMs;
+    tenant.admitLease(pool);
+    const slot = this.slots.take(pool, tenant);
+    let piece: number;
     try {
       piece = pool.allocate(tenant, request.bytes);
     } catch (refused) {
       this.slots.putBack(slot);
       throw refused;
     }
+    const bytes = pool.roundUp(request.bytes);
     const generation = this.slots.nextGeneration(slot);
-    const expiresAtMs = nowMs + request.ttlMs;
     const ids = this.#ids;
     const idAt = this.#drawId();
     this.control.grant(slot, generation, expiresAtMs, ids, idAt);
-    const { label } = request;
-    const { bytes } = piece;
-    const lease = request.make(
+    const lease = pool.lease(
       { site: this, slot, generation, ids, idAt, tenant: tenant.name, label, bytes, expiresAtMs },
+      tenant,
       piece,
     );
-    const record: LeaseRecord<P> = {
-      slot,
-      generation,
-      lease,
-      tenant,
-      pool,
-      piece,
-      pins: 0,
-      isTicketed: false,
-      toldExpiresAtMs: expiresAtMs,
-      isWarned: false,
-      reclaim: "none",
-      terminal: 0,
-      waitsSinceMs: 0,
-      waitsForEpoch: 0,
-      leaseId: undefined,
-    };
-    this.slots.put(record as unknown as LeaseRecord);
+    const deadline = expiresAtMs - this.control.baseMs;
+    const record = new LeaseRecord(lease, tenant, pool, piece, deadline);
+    this.slots.put(record);
     tenant.leases++;
-    pool.ledger.grant(piece.bytes);
-    this.#wheel.schedule(slot, expiresAtMs);
-    this.#tell("granted", record as unknown as LeaseRecord);
+    pool.ledger.grant(bytes);
+    // Later than the new deadline, or not at all: an earlier instant, left by the slot's last lease, will ask again.
+    this.#wheel.scheduleBy(slot, expiresAtMs);
+    this.#tell("granted", record);
     return lease;
   }
 
@@ -168,16 +151,22 @@ export class Lessor implements LeaseSite {
     const record = this.slots.at(slot);
     if (record === undefined || record.terminal !== 0) return;
     const { generation, state, deadlineMs } = this.control.moment(slot);
-    if (generation !== record.generation) return;
+    if (generation !== record.lease.generation) return;
     if (!isLiveState(state)) return this.#conclude(record, state);
     if (state === WARNED && !record.isWarned) {
       record.isWarned = true;
-      this.#wheel.cancel(slot);
-      this.#wheel.schedule(slot, deadlineMs);
+      this.#wheel.scheduleBy(slot, deadlineMs);
       this.#tell("warned", record);
     }
     const clockMs = this.control.nowMs();
     if (deadlineMs <= clockMs) this.#due(slot, clockMs);
+  }
+
+  released(slot: number, generation: number): void {
+    const record = this.slots.at(slot);
+    if (record === undefined || record.terminal !== 0 || record.lease.generation !== generation)
+      return;
+    this.#conclude(record, RELEASED);
   }
 
   pin(slot: number): void {
@@ -207,9 +196,11 @@ export class Lessor implements LeaseSite {
     if (record !== undefined) record.isTicketed = true;
   }
 
-  /** Ends every lease that stands, now. */
-  revokeAll(): void {
-    for (const { lease } of [...this.slots.records()]) lease.revoke();
+  /** Ends every lease that stands, now; says how many. */
+  revokeAll(): number {
+    let revoked = 0;
+    for (const { lease } of [...this.slots.records()]) if (lease.revoke()) revoked++;
+    return revoked;
   }
 
   /** Tries a fenced teardown again. @throws FabricError `INVALID_ARGUMENT` when the lease is not fenced. */
@@ -224,7 +215,7 @@ export class Lessor implements LeaseSite {
     return this.#quarantine.size;
   }
 
-  // The wheel's question: a slot's bucket has come; has its deadline? Returns when to ask again, or -1.
+  // The wheel's question: a slot's instant has come; has its deadline? Arms the slot again if not; returns -1 always.
   #due(slot: number, clockMs: number): number {
     const record = this.slots.at(slot);
     if (record === undefined || record.terminal !== 0) return -1;
@@ -235,12 +226,14 @@ export class Lessor implements LeaseSite {
         return -1;
       }
       if (deadlineMs > clockMs) {
+        // Armed before subscribers are told: they may end this lease, and grant its slot anew.
+        this.#wheel.scheduleBy(slot, deadlineMs);
         this.#noticeRenewal(record, deadlineMs);
-        return deadlineMs;
+        return -1;
       }
       const terminal = state === WARNED ? REVOKED : EXPIRED;
       // False when another thread moved the word since: look again. Each turn means that one transition more happened.
-      if (this.control.end(slot, record.generation, terminal, clockMs)) {
+      if (this.control.end(slot, record.lease.generation, terminal, clockMs)) {
         this.#conclude(record, terminal);
         return -1;
       }
@@ -248,8 +241,9 @@ export class Lessor implements LeaseSite {
   }
 
   #noticeRenewal(record: LeaseRecord, deadlineMs: number): void {
-    if (deadlineMs <= record.toldExpiresAtMs) return;
-    record.toldExpiresAtMs = deadlineMs;
+    const deadline = deadlineMs - this.control.baseMs;
+    if (deadline <= record.toldDeadline) return;
+    record.toldDeadline = deadline;
     this.#tell("renewed", record);
   }
 
@@ -257,26 +251,28 @@ export class Lessor implements LeaseSite {
     record.terminal = terminal;
     // Read now: once the slot is free, the handle can no longer ask for its deadline.
     void record.lease.expiresAtMs;
-    this.#wheel.cancel(record.slot);
     const how = terminal === EXPIRED ? "expired" : terminal === RELEASED ? "released" : "revoked";
     this.#counts[how]++;
-    record.pool.ledger.end(record.piece.bytes, how);
+    record.pool.ledger.end(record.lease.bytes, how);
     this.#tell(how, record);
-    this.#quarantine.admit(record, this.control.nowMs());
+    // The slot stays in the wheel. To take it out would touch its neighbours in their lists, three cache lines at
+    // random; when it comes up, `#due` finds the slot free, or another lease in it.
+    this.#quarantine.admit(record);
   }
 
   #freed(record: LeaseRecord): void {
-    record.pool.free(record.tenant, record.piece);
-    record.pool.ledger.reclaim(record.piece.bytes);
+    const { bytes } = record.lease;
+    record.pool.free(record.tenant, record.piece, bytes);
+    record.pool.ledger.reclaim(bytes);
     record.tenant.leases--;
     this.#counts.reclaimed++;
-    this.#counts.reclaimedBytes += record.piece.bytes;
+    this.#counts.reclaimedBytes += bytes;
     this.#tell("reclaimed", record);
     this.slots.giveBack(record);
   }
 
   #fenced(record: LeaseRecord): void {
-    record.pool.ledger.fence(record.piece.bytes);
+    record.pool.ledger.fence(record.lease.bytes);
     this.#counts.fenced++;
     this.#tell("fenced", record);
     // Named, so that an operator can find it by the id that the event told.
@@ -284,7 +280,7 @@ export class Lessor implements LeaseSite {
   }
 
   #unfenced(record: LeaseRecord): void {
-    record.pool.ledger.unfence(record.piece.bytes);
+    record.pool.ledger.unfence(record.lease.bytes);
     this.#tell("unfenced", record);
   }
 
@@ -300,8 +296,7 @@ export class Lessor implements LeaseSite {
 
   #tell(type: FabricEventType, record: LeaseRecord): void {
     if (!this.#events.isHeard) return;
-    const { lease, generation } = record;
-    const { kind, leaseId, tenant, label, bytes, expiresAtMs } = lease;
+    const { kind, leaseId, generation, tenant, label, bytes, expiresAtMs } = record.lease;
     const atMs = this.control.nowMs();
     this.#events.emit({ type, kind, leaseId, generation, tenant, label, bytes, atMs, expiresAtMs });
   }

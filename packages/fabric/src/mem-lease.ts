@@ -1,18 +1,10 @@
 /** A lease over bytes of an arena. Operations are synchronous and checked one by one. */
+import { copyIn, copyOut } from "./copy-bytes.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
 import { LeaseHandle, type LeaseParts } from "./lease-handle.ts";
 import { viewOf, type ReadonlyBytes } from "./lease-view.ts";
 import type { ArenaMemory } from "./ports.ts";
 import type { MemTicket } from "./ticket.ts";
-
-/** Where a memory lease's bytes are. */
-export interface MemRegion {
-  readonly memory: ArenaMemory;
-  /** Byte offset in the arena. */
-  readonly offset: number;
-  /** Which thread owns the fabric. */
-  readonly ownerThread: number;
-}
 
 /** Asks `with` for bytes that can be written. */
 export interface WriteOption {
@@ -28,9 +20,6 @@ export interface Loan extends Disposable {
   /** Ends the loan: the bytes may be reclaimed. Idempotent. */
   end(): void;
 }
-
-/** Below this many bytes a loop beats `subarray` + `set`, whose calls cost about 120 ns (`benches/check.bench.ts`). */
-const loopBytesMax = 96;
 
 /**
  * A lease over memory.
@@ -54,18 +43,16 @@ export class MemLease extends LeaseHandle implements Disposable {
   readonly #memory: ArenaMemory;
   readonly #arena: Uint8Array;
   readonly #offset: number;
-  readonly #ownerThread: number;
   // Views are made once: making one costs more than most callbacks (`anchors`: 40 to 120 ns).
   #readable: Uint8Array | undefined;
   #writable: Uint8Array | undefined;
 
   /** For the fabric: leases are acquired through `fabric.mem()`. */
-  constructor(parts: LeaseParts, region: MemRegion) {
+  constructor(parts: LeaseParts, memory: ArenaMemory, offset: number) {
     super(parts);
-    this.#memory = region.memory;
-    this.#arena = region.memory.bytes;
-    this.#offset = region.offset;
-    this.#ownerThread = region.ownerThread;
+    this.#memory = memory;
+    this.#arena = memory.bytes;
+    this.#offset = offset;
   }
 
   /**
@@ -83,10 +70,8 @@ export class MemLease extends LeaseHandle implements Disposable {
   read(offset: number, length: number): Uint8Array<ArrayBuffer> {
     this.#checkRange(offset, length);
     this.check();
-    const start = this.#offset + offset;
     const copy = new Uint8Array(length);
-    if (length <= loopBytesMax) copyLoop(this.#arena, start, copy, 0, length);
-    else copy.set(this.#arena.subarray(start, start + length));
+    copyOut(this.#arena, this.#offset + offset, copy);
     // Checked again: a lease that ended meanwhile may have been read half before, half after.
     this.check();
     return copy;
@@ -94,23 +79,21 @@ export class MemLease extends LeaseHandle implements Disposable {
 
   /** Copies bytes from `offset` into `target`, filling it; allocates nothing up to 96 bytes. Errors as `read`. */
   readInto(offset: number, target: Uint8Array): void {
+    checkBytes("target", target);
     const length = target.length;
     this.#checkRange(offset, length);
     this.check();
-    const start = this.#offset + offset;
-    if (length <= loopBytesMax) copyLoop(this.#arena, start, target, 0, length);
-    else target.set(this.#arena.subarray(start, start + length));
+    copyOut(this.#arena, this.#offset + offset, target);
     this.check();
   }
 
   /** Copies `bytes` to `offset`; allocates nothing. Errors as `read`; after an error some bytes may have been written. */
   write(offset: number, bytes: Uint8Array): void {
+    checkBytes("bytes", bytes);
     const length = bytes.length;
     this.#checkRange(offset, length);
     this.check();
-    const start = this.#offset + offset;
-    if (length <= loopBytesMax) copyLoop(bytes, 0, this.#arena, start, length);
-    else this.#arena.set(bytes, start);
+    copyIn(this.#arena, this.#offset + offset, bytes);
     this.check();
   }
 
@@ -125,14 +108,14 @@ export class MemLease extends LeaseHandle implements Disposable {
   with<T>(use: (view: Uint8Array) => T, options: WriteOption): T;
   with<T>(use: (view: Uint8Array) => T, options?: { readonly write?: boolean }): T {
     const write = options?.write === true;
+    if (typeof use !== "function") throw invalidArgument("use", "a synchronous callback", use);
     this.check();
     this.site.pin(this.slot);
     try {
       const result = this.site.guard
         ? this.#withCopy(use, write)
         : use(write ? this.#writableView() : this.#readableView());
-      if (isThenable(result))
-        throw invalidArgument("use", "a synchronous callback", "an async one");
+      if (isThenable(result)) throw invalidArgument("use", "a synchronous callback", result);
       this.check();
       return result;
     } finally {
@@ -158,7 +141,7 @@ export class MemLease extends LeaseHandle implements Disposable {
       arenaBytes: this.#memory.byteLength,
       control: this.site.control.memory.handle,
       fabric: this.site.control.handle,
-      ownerThread: this.#ownerThread,
+      ownerThread: this.site.ownerThread,
     };
   }
 
@@ -238,7 +221,13 @@ export class MemLease extends LeaseHandle implements Disposable {
 
   #checkRange(offset: number, length: number): void {
     // One comparison a side, so that NaN, fractions beyond the end and negative numbers all fail.
-    if (offset >= 0 && length >= 0 && offset + length <= this.bytes && (offset | 0) === offset && (length | 0) === length)
+    if (
+      offset >= 0 &&
+      length >= 0 &&
+      offset + length <= this.bytes &&
+      (offset | 0) === offset &&
+      (length | 0) === length
+    )
       return;
     if (
       Number.isInteger(offset) &&
@@ -256,14 +245,9 @@ export class MemLease extends LeaseHandle implements Disposable {
   }
 }
 
-function copyLoop(
-  source: Uint8Array,
-  from: number,
-  target: Uint8Array,
-  to: number,
-  length: number,
-): void {
-  for (let index = 0; index < length; index++) target[to + index] = source[from + index] as number;
+// Anything else could run code of its own between a check and the last byte copied.
+function checkBytes(name: string, value: unknown): void {
+  if (!(value instanceof Uint8Array)) throw invalidArgument(name, "a Uint8Array", value);
 }
 
 function isThenable(value: unknown): boolean {

@@ -1,24 +1,26 @@
 /** Where leases of one kind get their bytes, and how those become zero again. */
 import { FabricError } from "./errors.ts";
+import type { LeaseParts } from "./lease-handle.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Tenant } from "./tenant.ts";
 
-/** A piece of a pool. */
-export interface Piece {
-  /** Bytes, rounded up. */
-  readonly bytes: number;
-}
-
-/** Memory or blocks. `P` is what the pool knows of a piece. */
-export interface Pool<P extends Piece> {
+/**
+ * Memory or blocks, leased as `L`. A piece goes by a number that its pool made up: a grant allocates the lease's
+ * handle and its record, and nothing else.
+ */
+export interface Pool<L> {
   readonly kind: "mem" | "block";
   readonly ledger: Ledger;
-  /** Takes a piece of at least `bytes`. @throws FabricError `CAPACITY_EXCEEDED` with `largestFreeBytes`. */
-  allocate(tenant: Tenant, bytes: number): P;
+  /** What a piece of at least `bytes` takes: `bytes`, rounded up. */
+  roundUp(bytes: number): number;
+  /** Takes a piece of `roundUp(bytes)`. @throws FabricError `CAPACITY_EXCEEDED` with `largestFreeBytes`. */
+  allocate(tenant: Tenant, bytes: number): number;
+  /** Makes the handle of a lease over a piece. */
+  lease(parts: LeaseParts, tenant: Tenant, piece: number): L;
   /** Zeroes a piece; a promise where the device is slow. A failure fences the piece. */
-  wipe(piece: P): void | Promise<void>;
+  wipe(tenant: Tenant, piece: number, bytes: number): void | Promise<void>;
   /** Gives a wiped piece back. */
-  free(tenant: Tenant, piece: P): void;
+  free(tenant: Tenant, piece: number, bytes: number): void;
   /** The largest piece that `tenant` could take now; for a tenant unseen so far, its quota. */
   largestFreeBytes(tenant: Tenant | undefined): number;
 }

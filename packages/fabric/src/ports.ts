@@ -86,8 +86,7 @@ export interface ArenaMemory {
 }
 
 /** A structured-cloneable handle: a SharedArrayBuffer, or a `WebAssembly.Memory` whose `buffer` is one. */
-export type MemoryHandle =
-  SharedArrayBuffer | { readonly buffer: ArrayBuffer | SharedArrayBuffer };
+export type MemoryHandle = SharedArrayBuffer | { readonly buffer: ArrayBuffer | SharedArrayBuffer };
 
 /** Reserves memories and reaches those of other threads. */
 export interface MemoryProvider {

@@ -20,12 +20,18 @@ export interface QuarantineEffects {
   nudge(): void;
 }
 
+/** Since when, and until which reclaim epoch, a record waits. */
+interface Wait {
+  readonly sinceMs: number;
+  readonly forEpoch: number;
+}
+
 /** The quarantine of one fabric. */
 export class Quarantine {
   readonly #control: ControlPlane;
   readonly #effects: QuarantineEffects;
   readonly #fenceAfterMs: number;
-  readonly #waiting = new Set<LeaseRecord>();
+  readonly #waiting = new Map<LeaseRecord, Wait>();
   #wiping = 0;
 
   constructor(control: ControlPlane, fenceAfterMs: number, effects: QuarantineEffects) {
@@ -40,20 +46,21 @@ export class Quarantine {
   }
 
   /** Takes the bytes of a lease that has just ended; frees them at once where nobody can be inside them. */
-  admit(record: LeaseRecord, nowMs: number): void {
+  admit(record: LeaseRecord): void {
     record.reclaim = "quarantined";
-    record.waitsSinceMs = nowMs;
-    if (record.isTicketed) record.waitsForEpoch = raiseReclaimEpoch(this.#control);
-    if (this.#isQuiet(record)) return this.#wipe(record);
-    this.#waiting.add(record);
+    // Never ticketed and not pinned: the common case, which needs no wait and so allocates none.
+    if (!record.isTicketed && record.pins === 0) return this.#wipe(record);
+    const forEpoch = record.isTicketed ? raiseReclaimEpoch(this.#control) : 0;
+    if (this.#isQuiet(record, forEpoch)) return this.#wipe(record);
+    this.#waiting.set(record, { sinceMs: this.#control.nowMs(), forEpoch });
     if (record.isTicketed) this.#effects.nudge();
   }
 
   /** Frees what nobody can be inside any more, and fences what waits for a silent thread. */
   sweep(nowMs: number): void {
     let nudge = false;
-    for (const record of this.#waiting) {
-      if (this.#isQuiet(record)) {
+    for (const [record, { sinceMs, forEpoch }] of this.#waiting) {
+      if (this.#isQuiet(record, forEpoch)) {
         this.#waiting.delete(record);
         if (record.reclaim === "fenced") this.#effects.unfenced(record);
         this.#wipe(record);
@@ -62,8 +69,7 @@ export class Quarantine {
       // A pin is the owner's own doing, or an engine's for a running attempt: only a silent thread fences.
       if (record.pins > 0) continue;
       nudge = true;
-      const silentMs = nowMs - record.waitsSinceMs;
-      if (record.reclaim === "quarantined" && silentMs >= this.#fenceAfterMs) {
+      if (record.reclaim === "quarantined" && nowMs - sinceMs >= this.#fenceAfterMs) {
         record.reclaim = "fenced";
         this.#effects.fenced(record, "silent-thread");
       }
@@ -79,15 +85,15 @@ export class Quarantine {
     return true;
   }
 
-  #isQuiet(record: LeaseRecord): boolean {
+  #isQuiet(record: LeaseRecord, forEpoch: number): boolean {
     if (record.pins > 0) return false;
-    return !record.isTicketed || isQuiescentSince(this.#control, record.waitsForEpoch);
+    return !record.isTicketed || isQuiescentSince(this.#control, forEpoch);
   }
 
   #wipe(record: LeaseRecord): void {
     record.reclaim = "wiping";
     try {
-      const wiping = record.pool.wipe(record.piece);
+      const wiping = record.pool.wipe(record.tenant, record.piece, record.lease.bytes);
       if (wiping === undefined) return this.#effects.freed(record);
       this.#wiping++;
       wiping.then(

@@ -262,7 +262,7 @@ export class RangeAllocator {
     words[at + nextWord] = next;
     words[(next << wordShift) + previousWord] = block;
     this.#heads[sizeClass] = block;
-    if (next !== none) return;
+    // Set even if set already: a branch here is often mispredicted.
     const row = sizeClass >>> classBits;
     const columns = this.#classesOccupied[row] as number;
     this.#classesOccupied[row] = columns | (1 << (sizeClass & columnMask));

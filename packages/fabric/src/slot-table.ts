@@ -4,36 +4,52 @@ import type { ControlPlane } from "./control-plane.ts";
 import { FabricError } from "./errors.ts";
 import { GENERATION_MAX } from "./lease-word.ts";
 import type { MemLease } from "./mem-lease.ts";
-import type { Piece, Pool } from "./pool.ts";
+import type { Pool } from "./pool.ts";
 import type { Tenant } from "./tenant.ts";
 
 /** What became of an ended lease's bytes. */
 export type Reclaim = "none" | "quarantined" | "wiping" | "fenced";
 
-/** What the owner knows of a granted slot. */
-export interface LeaseRecord<P extends Piece = Piece> {
-  readonly slot: number;
-  readonly generation: number;
-  readonly lease: MemLease | BlockLease;
+/** A lease of either kind. */
+export type AnyLease = MemLease | BlockLease;
+
+/**
+ * What the owner knows of a granted slot, beside what the lease's handle says. A class, so that every record has one
+ * shape. No field holds a number above 31 bits in the first 24 days: V8 keeps such a one in an object of its own.
+ */
+export class LeaseRecord {
+  readonly lease: AnyLease;
   readonly tenant: Tenant;
-  readonly pool: Pool<P>;
-  readonly piece: P;
+  readonly pool: Pool<AnyLease>;
+  /** The pool's number for the bytes. */
+  readonly piece: number;
   /** Operations, views and loans that are inside the bytes now. */
-  pins: number;
+  pins = 0;
   /** Whether another thread may hold the lease. */
-  isTicketed: boolean;
-  /** The deadline last told to subscribers. */
-  toldExpiresAtMs: number;
+  isTicketed = false;
   /** Whether `warned` has been told. */
-  isWarned: boolean;
-  reclaim: Reclaim;
+  isWarned = false;
+  /** The deadline last told to subscribers, in milliseconds from the fabric's base. */
+  toldDeadline: number;
+  reclaim: Reclaim = "none";
   /** The state it ended in; 0 while it stands. */
-  terminal: number;
-  /** Since when, and until which reclaim epoch, a quarantined lease waits. */
-  waitsSinceMs: number;
-  waitsForEpoch: number;
+  terminal = 0;
   /** The id as text, once somebody asked for it. */
-  leaseId: string | undefined;
+  leaseId: string | undefined = undefined;
+
+  constructor(
+    lease: AnyLease,
+    tenant: Tenant,
+    pool: Pool<AnyLease>,
+    piece: number,
+    deadline: number,
+  ) {
+    this.lease = lease;
+    this.tenant = tenant;
+    this.pool = pool;
+    this.piece = piece;
+    this.toldDeadline = deadline;
+  }
 }
 
 /** Slots 0 to `capacity` - 1. */
@@ -52,12 +68,13 @@ export class SlotTable {
   }
 
   /** Takes a free slot. @throws FabricError `CAPACITY_EXCEEDED` when the table is full. */
-  take(): number {
+  take(pool: { largestFreeBytes(tenant: Tenant): number }, tenant: Tenant): number {
     const reused = this.#free.pop();
     if (reused !== undefined) return reused;
     if (this.#highWater === this.capacity)
       throw new FabricError("CAPACITY_EXCEEDED", "Cannot grant: the lease table is full", {
         maxLeases: this.capacity,
+        largestFreeBytes: pool.largestFreeBytes(tenant),
       });
     this.#records.push(undefined);
     return this.#highWater++;
@@ -65,11 +82,11 @@ export class SlotTable {
 
   /** The generation of the next lease in `slot`. */
   nextGeneration(slot: number): number {
-    return this.#control.moment(slot).generation + 1;
+    return this.#control.generationOf(slot) + 1;
   }
 
   put(record: LeaseRecord): void {
-    this.#records[record.slot] = record;
+    this.#records[record.lease.slot] = record;
   }
 
   /** The record in `slot`, if a lease stands there or its bytes are not back yet. */
@@ -79,11 +96,11 @@ export class SlotTable {
 
   /** Gives the slot back, its bytes being free. A slot whose generations are used up is retired. */
   giveBack(record: LeaseRecord): void {
-    const { slot } = record;
+    const { slot, generation } = record.lease;
     this.#records[slot] = undefined;
     if (record.leaseId !== undefined) this.#byId.delete(record.leaseId);
     this.#control.free(slot, record.terminal);
-    if (record.generation < GENERATION_MAX) this.#free.push(slot);
+    if (generation < GENERATION_MAX) this.#free.push(slot);
   }
 
   /** Gives an unused slot back: its grant did not come about. */
@@ -94,8 +111,8 @@ export class SlotTable {
   /** Notes the text form of a record's id. */
   name(slot: number, generation: number, leaseId: string): void {
     const record = this.#records[slot];
-    if (record === undefined || record.generation !== generation || record.leaseId !== undefined)
-      return;
+    if (record === undefined || record.lease.generation !== generation) return;
+    if (record.leaseId !== undefined) return;
     record.leaseId = leaseId;
     this.#byId.set(leaseId, record);
   }

@@ -52,9 +52,9 @@ export function formatId(id: Int32Array): string {
 }
 
 /** Parses what {@link formatId} wrote. @throws FabricError `INVALID_ARGUMENT`. */
-export function parseId(text: unknown): Int32Array {
+export function parseId(text: unknown, name: string = "leaseId"): Int32Array {
   if (typeof text !== "string" || !digits.test(text))
-    throw invalidArgument("leaseId", "32 hexadecimal digits", text);
+    throw invalidArgument(name, "32 hexadecimal digits", text);
   const id = new Int32Array(4);
   for (let word = 0; word < 4; word++)
     id[word] = Number.parseInt(text.slice(word * 8, word * 8 + 8), 16) | 0;
@@ -65,13 +65,36 @@ export function parseId(text: unknown): Int32Array {
 export function checkTicket(ticket: unknown, kind: "mem" | "block"): void {
   if (typeof ticket !== "object" || ticket === null)
     throw invalidArgument("ticket", `a ${kind} ticket`, ticket);
-  const { kind: came, version, slot, generation } = ticket as Partial<MemTicket>;
+  const { kind: came, version, slot, generation } = ticket as Record<string, unknown>;
   if (came !== (kind as string)) throw invalidArgument("ticket.kind", `"${kind}"`, came);
   if (version !== 1) throw invalidArgument("ticket.version", "1", version);
   if (!isCount(slot)) throw invalidArgument("ticket.slot", "a slot index", slot);
   if (!isCount(generation)) throw invalidArgument("ticket.generation", "a generation", generation);
+  if (kind === "mem") checkRegion(ticket as Record<string, unknown>);
 }
 
-function isCount(value: unknown): boolean {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0;
+// Where the bytes are said to be: inside the arena, and the arena a memory, whatever else the ticket says.
+function checkRegion(ticket: Record<string, unknown>): void {
+  const { offset, bytes, arena, arenaBytes, control, fabric, ownerThread } = ticket;
+  if (!isCount(arenaBytes)) throw invalidArgument("ticket.arenaBytes", "a size", arenaBytes);
+  if (!isCount(offset) || !isCount(bytes) || offset + bytes > arenaBytes)
+    throw invalidArgument(
+      "ticket.offset",
+      `bytes within 0..${arenaBytes}`,
+      `${String(offset)} + ${String(bytes)}`,
+    );
+  if (!isCount(ownerThread)) throw invalidArgument("ticket.ownerThread", "a thread", ownerThread);
+  for (const [name, handle] of Object.entries({ arena, control }))
+    if (handle !== undefined && (typeof handle !== "object" || handle === null))
+      throw invalidArgument(`ticket.${name}`, "a memory", handle);
+  if (typeof fabric !== "object" || fabric === null)
+    throw invalidArgument("ticket.fabric", "a fabric", fabric);
+  const { fabricId, slots, baseMs } = fabric as Record<string, unknown>;
+  parseId(fabricId, "ticket.fabric.fabricId");
+  if (!isCount(slots)) throw invalidArgument("ticket.fabric.slots", "a number of slots", slots);
+  if (!isCount(baseMs)) throw invalidArgument("ticket.fabric.baseMs", "a time", baseMs);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }

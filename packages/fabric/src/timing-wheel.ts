@@ -95,6 +95,19 @@ export class TimingWheel {
     this.#append(this.#bucketFor(atMs), record);
   }
 
+  /**
+   * Sees to it that a slot is handed out no later than at `atMs`: arms it, or arms it earlier. One that is armed for an
+   * earlier instant stays as it is. Cost: constant.
+   */
+  scheduleBy(id: number, atMs: number): void {
+    const record = this.#recordOf(id);
+    if (this.#links[record << 2] !== 0) {
+      if ((this.#instants[(record << 1) + 1] as number) <= atMs) return;
+      this.#remove(record);
+    }
+    this.schedule(id, atMs);
+  }
+
   /** Disarms a slot; nothing happens if it is not armed. Cost: constant. */
   cancel(id: number): void {
     const record = this.#recordOf(id);

@@ -35,8 +35,8 @@ const ops: fc.Arbitrary<Op> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ op: op("acquireLargest"), tenant }) },
-  { weight: 4, arbitrary: fc.record({ op: op("renew"), pick, ms: ttlMs }) },
-  { weight: 6, arbitrary: fc.record({ op: op("tick", "tick", "clock"), pick, ms }) },
+  { weight: 4, arbitrary: fc.record({ op: op("renew"), pick, ms: ttlMs, by }) },
+  { weight: 6, arbitrary: fc.record({ op: op("tick", "tick", "clock"), ms }) },
   { weight: 3, arbitrary: fc.record({ op: op("revoke"), pick, ms, by }) },
   {
     weight: 20,

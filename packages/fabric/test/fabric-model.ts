@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-standalone-expect -- called from inside tests only */
 /**
  * A fabric and a naive model of it, moved by the same operations. The model keeps a list of leases and looks at all
  * of them after every operation; it knows nothing of words, slots, wheels or allocators.
@@ -32,7 +33,8 @@ export type Op =
       readonly ttlMs: number;
     }
   | { readonly op: "acquireLargest"; readonly tenant: number }
-  | { readonly op: "renew" | "tick" | "clock"; readonly pick: number; readonly ms: number }
+  | { readonly op: "tick" | "clock"; readonly ms: number }
+  | { readonly op: "renew"; readonly pick: number; readonly ms: number; readonly by: number }
   | { readonly op: "revoke"; readonly pick: number; readonly ms: number; readonly by: number }
   | {
       readonly op: "release" | "write" | "read" | "with" | "attach" | "lend" | "releaseInside";
@@ -81,7 +83,12 @@ export class World {
   readonly fabric: Fabric;
   readonly #host = new VirtualHost();
   readonly #held: Held[] = [];
-  readonly #loans: { readonly held: Held; readonly loan: Loan; readonly pattern: number }[] = [];
+  readonly #loans: {
+    readonly held: Held;
+    readonly loan: Loan;
+    readonly unpin: () => void;
+    readonly pattern: number;
+  }[] = [];
   readonly #events: FabricEvent[] = [];
   readonly #elsewhere: Attachments;
   readonly #guard: boolean;
@@ -130,12 +137,15 @@ export class World {
   /** Ends everything, and asks for every byte back. */
   async finish(): Promise<void> {
     this.#isDiskBroken = false;
-    for (const { loan } of this.#loans) loan.end();
+    for (const { loan, unpin } of this.#loans) {
+      loan.end();
+      unpin();
+    }
     this.#loans.length = 0;
     for (const held of this.#held) held.loans = 0;
-    await this.apply({ op: "tick", pick: 0, ms: 10_000 });
+    await this.apply({ op: "tick", ms: 10_000 });
     await this.apply({ op: "turn" });
-    await this.apply({ op: "tick", pick: 0, ms: 0 });
+    await this.apply({ op: "tick", ms: 0 });
     await this.apply({ op: "unfence" });
     const { memory, blocks: disk } = this.fabric.stats();
     expect([memory.freeBytes, disk.freeBytes]).toEqual([memoryBytes, blocks * BLOCK_BYTES]);
@@ -144,6 +154,7 @@ export class World {
   }
 
   async #apply(op: Op): Promise<void> {
+    if ("by" in op) return this.#applyToOne(op);
     switch (op.op) {
       case "acquire":
         return this.#acquire(op.tenant, op.bytes, op.ttlMs);
@@ -166,8 +177,10 @@ export class World {
         return this.#unfence();
       case "endLoan":
         return this.#endLoan(op.pick);
-      default:
     }
+  }
+
+  async #applyToOne(op: Extract<Op, { readonly by: number }>): Promise<void> {
     const held = this.#held[op.pick % Math.max(1, this.#held.length)];
     if (held === undefined) return;
     if (op.op === "renew") return this.#renew(held, op.ms);
@@ -372,13 +385,14 @@ export class World {
 
   #end(held: Held, isElsewhere: boolean, as: End, call: () => boolean): void {
     const before = this.#endByDeadline(held);
+    const isNoticed = held.end !== undefined;
     expect(call(), "L4: exactly one call ends a lease").toBe(before === undefined);
     if (held.place !== "leased") return;
     const isDue = this.#nowMs >= held.deadlineMs;
     held.end = before ?? as;
-    // Another thread's end is noticed at the next tick; a second one's own, only where it looks.
-    if (!isElsewhere && (before === undefined || isDue)) this.#conclude(held);
-    else if (before !== undefined && isDue) held.end = before;
+    // Another thread's call is booked at the next tick; the owner's own at once, if it ended the lease or found it due.
+    const finds = as === "released" ? !isNoticed : true;
+    if (!isElsewhere && (before === undefined || (isDue && finds))) this.#conclude(held);
   }
 
   #revoke(held: Held, lease: MemLease | BlockLease, isElsewhere: boolean, graceMs: number): void {
@@ -425,15 +439,21 @@ export class World {
         );
         return;
       case "lend":
-        this.#loans.push({ held, loan: lease.lend(), pattern: held.pattern });
-        held.loans++;
-        return;
+        return this.#lend(held, lease);
       case "attach":
         return this.#attach(held, lease);
       case "releaseInside":
         return this.#releaseInside(held);
       default:
     }
+  }
+
+  /** As an engine does: the owner pins, whichever thread gets the view. */
+  #lend(held: Held, lease: MemLease): void {
+    const loan = lease.lend();
+    const unpin = (held.lease as MemLease).pin();
+    this.#loans.push({ held, loan, unpin, pattern: held.pattern });
+    held.loans++;
   }
 
   #attach(held: Held, lease: MemLease): void {
@@ -472,10 +492,11 @@ export class World {
   #endLoan(pick: number): void {
     const [entry] = this.#loans.splice(pick % Math.max(1, this.#loans.length), 1);
     if (entry === undefined) return;
-    const { held, loan, pattern } = entry;
+    const { held, loan, unpin, pattern } = entry;
     expect(loan.lapsed).toBe(this.#endByDeadline(held) !== undefined);
     expect(loan.view.every((byte) => byte === pattern)).toBe(true);
     loan.end();
+    unpin();
     held.loans--;
     if (this.#guard) expect(loan.view.length).toBe(0);
   }

@@ -1,4 +1,4 @@
-import type { MemLease } from "@selvage/fabric";
+import type { Fabric, MemLease } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
 import { codeOf, imbalances, openManual, rejectionOf, START_MS } from "./rig.ts";
 
@@ -40,30 +40,42 @@ describe.each(Object.entries(operations))("A3: %s", (_name, operate) => {
   });
 });
 
-describe("a lease whose deadline passed unnoticed", () => {
-  const late = (): { fabric: ReturnType<typeof openManual>; lease: MemLease } => {
-    const fabric = openManual();
-    const lease = fabric.mem().leaseMs(250).acquire();
-    fabric.control.advanceClock(START_MS + 250);
-    return { fabric, lease };
-  };
+describe("A3: a clock that jumps", () => {
+  it.each([2 ** 31 - 1, 2 ** 31 + 1, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 50])(
+    "by %i ms at once, as after a machine's sleep, passes no operation",
+    (jumpMs) => {
+      using fabric = openManual();
+      const lease = fabric.mem().leaseMs(100).acquire();
+      lease.read(0, 1);
+      fabric.control.advanceClock(START_MS + 100 + jumpMs);
+      expect(codeOf(() => lease.read(0, 1))).toBe("LEASE_EXPIRED");
+      expect(codeOf(() => lease.renew(1))).toBe("LEASE_EXPIRED");
+    },
+  );
+});
 
+/** A lease whose deadline the clock has reached, and nobody has noticed. */
+function late(): { fabric: Fabric; lease: MemLease } {
+  const fabric = openManual();
+  const lease = fabric.mem().leaseMs(250).acquire();
+  fabric.control.advanceClock(START_MS + 250);
+  return { fabric, lease };
+}
+
+describe("a lease whose deadline passed unnoticed", () => {
   it("is expired already", () => {
-    const { fabric, lease } = late();
-    using _closed = fabric;
+    const { lease } = late();
     expect([lease.state, lease.isLive]).toEqual(["expired", false]);
   });
 
   it("L4: cannot be released: it expired, and is counted so", () => {
     const { fabric, lease } = late();
-    using _closed = fabric;
     expect([lease.release(), lease.state]).toEqual([false, "expired"]);
     expect(fabric.stats().memory).toMatchObject({ expired: 1, released: 0, freeBytes: 65_536 });
   });
 
   it.each([0, 10])("L4: cannot be revoked with grace %i: it expired, and stays so", (graceMs) => {
     const { fabric, lease } = late();
-    using _closed = fabric;
     expect([lease.revoke({ graceMs }), lease.state]).toEqual([false, "expired"]);
     fabric.tick(START_MS + 1_000);
     expect([lease.state, fabric.stats().memory.revoked]).toEqual(["expired", 0]);
@@ -71,7 +83,6 @@ describe("a lease whose deadline passed unnoticed", () => {
 
   it("L4: is not revived by a renewal, and ends at the next tick", () => {
     const { fabric, lease } = late();
-    using _closed = fabric;
     expect(codeOf(() => lease.renew(1_000))).toBe("LEASE_EXPIRED");
     expect(fabric.tick(START_MS + 251)).toMatchObject({ expired: 1, reclaimed: 1, pending: 0 });
   });

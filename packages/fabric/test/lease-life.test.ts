@@ -1,4 +1,4 @@
-import { Fabric, GRANULE_BYTES, type MemLease } from "@selvage/fabric";
+import { GRANULE_BYTES, type Fabric, type MemLease } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
 import { codeOf, openManual, START_MS, thrownBy } from "./rig.ts";
 

@@ -29,16 +29,19 @@ export async function settled(): Promise<void> {
 export class VirtualHost {
   nowMs: number = START_MS;
   readonly #alarms = new Set<Alarm>();
-  #seed = 1;
+  static #hosts = 0;
+  // The ids of a test are the same in every run, and no two hosts draw the same.
+  #seed: number = ++VirtualHost.#hosts;
 
   readonly clock = { nowMs: (): number => this.nowMs };
   readonly timer = {
-    after: (delayMs: number, ring: () => void) => this.#set(delayMs, undefined, ring),
-    every: (periodMs: number, ring: () => void) => this.#set(periodMs, periodMs, ring),
+    after: (delayMs: number, ring: () => void): (() => void) => this.#set(delayMs, undefined, ring),
+    every: (periodMs: number, ring: () => void): (() => void) =>
+      this.#set(periodMs, periodMs, ring),
   };
   readonly random = {
     fill: (words: Int32Array): void => {
-      // xorshift32: the ids of a test are the same in every run.
+      // xorshift32.
       for (let index = 0; index < words.length; index++) {
         this.#seed ^= this.#seed << 13;
         this.#seed ^= this.#seed >>> 17;
@@ -105,6 +108,17 @@ export function thrownBy(run: () => unknown): FabricError {
     throw new Error("expected a FabricError", { cause: thrown });
   }
   throw new Error("expected a FabricError, nothing was thrown", { cause: result });
+}
+
+/** The code that `run` throws, or undefined when it returns; fails on what is no fabric error. */
+export function codeIfThrown(run: () => unknown): FabricErrorCode | undefined {
+  try {
+    run();
+    return undefined;
+  } catch (thrown) {
+    if (isFabricError(thrown)) return thrown.code;
+    throw new Error("expected a FabricError", { cause: thrown });
+  }
 }
 
 /** The code that `run` throws. */

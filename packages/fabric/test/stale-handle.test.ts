@@ -1,24 +1,31 @@
-import type { MemLease } from "@selvage/fabric";
+import type { Fabric, MemLease } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
 import { slotAt } from "../src/control-layout.ts";
 import { FREE, GENERATION_MAX, packHigh } from "../src/lease-word.ts";
 import { codeOf, openManual, START_MS } from "./rig.ts";
 
-describe("A5: a handle whose slot has been leased again", () => {
-  const reLeased = () => {
-    const fabric = openManual();
-    const old = fabric.mem().acquire();
-    old.write(0, Uint8Array.of(1));
-    old.release();
-    const next = fabric.mem().tenant("next").leaseMs(1_000).acquire();
-    next.write(0, Uint8Array.of(2));
-    expect([next.slot, next.generation]).toEqual([old.slot, old.generation + 1]);
-    return { fabric, old, next };
-  };
+/** A handle, and the next lease of its slot. */
+function reLeased(): { fabric: Fabric; old: MemLease; next: MemLease } {
+  const fabric = openManual();
+  const old = fabric.mem().acquire();
+  old.write(0, Uint8Array.of(1));
+  old.release();
+  const next = fabric.mem().tenant("next").leaseMs(1_000).acquire();
+  next.write(0, Uint8Array.of(2));
+  return { fabric, old, next };
+}
 
+/** Puts a free slot's generation where a million leases would have brought it. */
+function age(lease: MemLease, fabric: Fabric): void {
+  lease.release();
+  const high = slotAt(lease.slot) + 1;
+  fabric.control.words.store(high, packHigh(GENERATION_MAX - 1, FREE, 0));
+}
+
+describe("A5: a handle whose slot has been leased again", () => {
   it("does not end the next lease by release, revoke or dispose", () => {
     const { fabric, old, next } = reLeased();
-    using _closed = fabric;
+    expect([next.slot, next.generation]).toEqual([old.slot, old.generation + 1]);
     const outcomes = [old.release(), old.revoke(), old.revoke({ graceMs: 5 })];
     old[Symbol.dispose]();
     fabric.tick(START_MS + 10);
@@ -27,15 +34,13 @@ describe("A5: a handle whose slot has been leased again", () => {
   });
 
   it("does not renew the next lease", () => {
-    const { fabric, old, next } = reLeased();
-    using _closed = fabric;
+    const { old, next } = reLeased();
     expect(codeOf(() => old.renew(60_000))).toBe("LEASE_EXPIRED");
     expect(next.expiresAtMs).toBe(START_MS + 1_000);
   });
 
   it("A3: neither reads nor writes the next lease's bytes", () => {
-    const { fabric, old, next } = reLeased();
-    using _closed = fabric;
+    const { old, next } = reLeased();
     const codes = [
       codeOf(() => old.read(0, 1)),
       codeOf(() => old.readInto(0, new Uint8Array(1))),
@@ -49,7 +54,6 @@ describe("A5: a handle whose slot has been leased again", () => {
 
   it("still says how it ended itself, and when it would have", () => {
     const { fabric, old, next } = reLeased();
-    using _closed = fabric;
     next.revoke();
     const third = fabric.mem().leaseMs(5).acquire();
     expect([third.slot, old.expiresAtMs, next.state]).toEqual([
@@ -75,13 +79,6 @@ describe("A5: a handle whose slot has been leased again", () => {
 });
 
 describe("a slot whose generations are used up", () => {
-  /** Puts a free slot's generation where a million leases would have brought it. */
-  const age = (lease: MemLease, fabric: ReturnType<typeof openManual>): void => {
-    lease.release();
-    const high = slotAt(lease.slot) + 1;
-    fabric.control.words.store(high, packHigh(GENERATION_MAX - 1, FREE, 0));
-  };
-
   it("takes one last lease, then no more, and the fabric goes on with its other slots", () => {
     using fabric = openManual({ maxLeases: 2 });
     age(fabric.mem().acquire(), fabric);

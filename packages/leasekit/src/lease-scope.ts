@@ -54,11 +54,14 @@ export class LeaseScope implements Disposable {
     return this.#leases;
   }
 
-  /** Adds a lease; it is kept from now on. @throws InvariantError when the scope is over. */
+  /**
+   * Adds a lease; it is kept from now on. The caller still has it when this throws.
+   * @throws InvariantError when the scope is over; FabricError as {@link RenewalManager.hold}.
+   */
   add(lease: MemLease | BlockLease): void {
     this.#checkOpen("add a lease to");
-    this.#leases.add(lease);
     if (this.#renewals !== undefined) this.#holds.push(this.#renewals.hold(lease, this.#options));
+    this.#leases.add(lease);
   }
 
   /** Adds a consumer. @throws InvariantError when the scope is over. */

@@ -5,20 +5,22 @@
  * ```
  *  word  0       high-water mark: entries ever used
  *  word 16 + 16i entry i
- *        +0  version * 8 + state       +1 slot     +2 generation   +3 thread of the holder
- *        +4  TTL in ms                 +5 ms from a renewal to the next   +6 stall limit in ms
- *        +7  due, low word of clock    +8 hold ends, low word of clock
- *        +9  renewals done             +10 renewals refused
+ *        +0  version * 8 + state       +1 due, low word of clock: one 64-bit pair
+ *        +2  slot                      +3 generation                      +4 thread of the holder
+ *        +5  TTL in ms                 +6 ms from a renewal to the next   +7 stall limit in ms
+ *        +8  renewals done, of every registration that the entry has served
  * ```
  *
  * The owner's thread adds and removes; sweepers move a state from ARMED only.
- * Invariant D1: fields +1 to +6 change only while the state is not ARMED, and every change raises the version. A
- * sweeper that finds the same word 0 before and after reading them has read one registration; what it concludes it
- * writes by compare-exchange on that word, so it never ends another registration's entry.
+ * Invariant D1: fields +2 to +7 change only while the state is not ARMED, and every change raises the version. A
+ * sweeper that finds the same word 0 before and after reading them has read one registration; what it concludes, the
+ * next due moment too, it writes by compare-exchange on that word, so it never moves another registration's entry.
  *
+ * A hold ends one TTL after its last renewal: at due + TTL - (ms from a renewal to the next).
  * Instants are low words of the fabric's clock, compared by their difference: spans up to 2^31 ms.
  */
 import {
+  assert,
   AtomicsWords,
   FabricError,
   OWNER_THREAD,
@@ -30,7 +32,8 @@ import {
 const entryWords = 16;
 const firstEntry = 16;
 const entriesMax = 65_536;
-const spanMaxMs = 2 ** 30;
+/** The longest TTL that an entry has, in milliseconds: 12 days. */
+export const DESK_TTL_MAX_MS: number = 2 ** 30;
 
 const free = 0;
 const armed = 1;
@@ -43,14 +46,14 @@ export interface DeskEntry {
   readonly generation: number;
   /** Whose progress keeps it: the owner's thread is 0. */
   readonly thread: number;
+  /** At most {@link DESK_TTL_MAX_MS}. */
   readonly ttlMs: number;
   /** From one renewal to the next. */
   readonly renewAfterMs: number;
   /** How long the holder may be silent. */
   readonly stallMs: number;
-  /** When the first renewal is due, and when the lease ends without one, in milliseconds since the Unix epoch. */
+  /** When the first renewal is due, in milliseconds since the Unix epoch. */
   readonly dueAtMs: number;
-  readonly expiresAtMs: number;
 }
 
 /** How an entry stands. `"ended"`: the lease is over. `"lapsed"`: its holder was silent for too long. */
@@ -59,9 +62,8 @@ export type DeskState = "armed" | "ended" | "lapsed" | "free";
 /** What one entry has seen. */
 export interface DeskReading {
   readonly state: DeskState;
-  /** Since it was added. */
+  /** By every registration that the entry has served: what counts is the difference between two readings. */
   readonly renewed: number;
-  readonly refused: number;
   /** Milliseconds until it is due; negative once it is. */
   readonly dueInMs: number;
 }
@@ -87,6 +89,7 @@ export class RenewalDesk {
   /** Adds a registration; returns its entry. Owner only. @throws FabricError `CAPACITY_EXCEEDED`. */
   add(control: ControlPlane, entry: DeskEntry): number {
     const words = this.#words;
+    assert(entry.ttlMs <= DESK_TTL_MAX_MS, "a desk entry's TTL is 12 days at most", entry.ttlMs);
     const index = this.#freed.pop() ?? words.load(0);
     if (index === entriesMax)
       throw new FabricError("CAPACITY_EXCEEDED", "Cannot keep another lease: the desk is full", {
@@ -94,16 +97,13 @@ export class RenewalDesk {
       });
     const at = entryAt(index);
     const { baseMs } = control.handle;
-    words.store(at + 1, entry.slot);
-    words.store(at + 2, entry.generation);
-    words.store(at + 3, entry.thread);
-    words.store(at + 4, Math.min(Math.ceil(entry.ttlMs), spanMaxMs));
-    words.store(at + 5, Math.min(Math.max(1, Math.floor(entry.renewAfterMs)), spanMaxMs));
-    words.store(at + 6, Math.min(entry.stallMs, spanMaxMs));
-    words.store(at + 7, lowWord(Math.min(entry.dueAtMs - baseMs, Number.MAX_SAFE_INTEGER)));
-    words.store(at + 8, lowWord(entry.expiresAtMs - baseMs));
-    words.store(at + 9, 0);
-    words.store(at + 10, 0);
+    words.store(at + 1, lowWord(entry.dueAtMs - baseMs));
+    words.store(at + 2, entry.slot);
+    words.store(at + 3, entry.generation);
+    words.store(at + 4, entry.thread);
+    words.store(at + 5, Math.ceil(entry.ttlMs));
+    words.store(at + 6, Math.max(1, Math.floor(entry.renewAfterMs)));
+    words.store(at + 7, Math.ceil(Math.min(entry.stallMs, DESK_TTL_MAX_MS)));
     // Order D2: the fields come before the state; who sees ARMED with this version sees them (D1).
     words.store(at, nextVersion(words.load(at)) | armed);
     if (index === words.load(0)) words.store(0, index + 1);
@@ -124,9 +124,8 @@ export class RenewalDesk {
     const clock = lowWord(nowMs - control.handle.baseMs);
     return {
       state: stateNames[words.load(at) & 7] ?? "free",
-      renewed: words.load(at + 9),
-      refused: words.load(at + 10),
-      dueInMs: (words.load(at + 7) - clock) | 0,
+      renewed: words.load(at + 8),
+      dueInMs: (words.load(at + 1) - clock) | 0,
     };
   }
 
@@ -137,7 +136,8 @@ export class RenewalDesk {
   sweep(control: ControlPlane, nowMs: number, ownerIsHere = false): void {
     const clock = lowWord(Math.floor(nowMs) - control.handle.baseMs);
     const count = this.#words.load(0);
-    for (let index = 0; index < count; index++) this.#visit(control, index, nowMs, clock, ownerIsHere);
+    for (let index = 0; index < count; index++)
+      this.#visit(control, index, nowMs, clock, ownerIsHere);
   }
 
   #visit(
@@ -150,21 +150,21 @@ export class RenewalDesk {
     const words = this.#words;
     const at = entryAt(index);
     const seen = words.load(at);
-    if ((seen & 7) !== armed || ((clock - words.load(at + 7)) | 0) < 0) return;
-    const slot = words.load(at + 1);
-    const generation = words.load(at + 2);
-    const thread = words.load(at + 3);
-    const ttlMs = words.load(at + 4);
-    const renewAfterMs = words.load(at + 5);
-    const stallMs = words.load(at + 6);
-    const endsAt = words.load(at + 8);
+    const dueAt = words.load(at + 1);
+    if ((seen & 7) !== armed || ((clock - dueAt) | 0) < 0) return;
+    const slot = words.load(at + 2);
+    const generation = words.load(at + 3);
+    const thread = words.load(at + 4);
+    const ttlMs = words.load(at + 5);
+    const renewAfterMs = words.load(at + 6);
+    const stallMs = words.load(at + 7);
     if (words.load(at) !== seen) return;
+    const endsAt = dueAt + ttlMs - renewAfterMs;
     const isHere = ownerIsHere && thread === OWNER_THREAD;
     const silentMs = (clock - progressOf(control, thread)) | 0;
     if (!isHere && silentMs >= stallMs) {
       // The lease itself may be kept by another holder; this one's hold on it ends at its own TTL.
-      if (((clock - endsAt) | 0) >= 0)
-        words.compareExchange(at, seen, (seen & ~7) | lapsed);
+      if (((clock - endsAt) | 0) >= 0) words.compareExchange(at, seen, (seen & ~7) | lapsed);
       return;
     }
     // A holder that was silent past its hold's end does not get it back by waking up.
@@ -174,12 +174,11 @@ export class RenewalDesk {
     }
     const outcome = control.renew(slot, generation, nowMs, Math.floor(nowMs) + ttlMs);
     if (outcome === "renewed") {
-      words.store(at + 8, (clock + ttlMs) | 0);
-      words.store(at + 7, (clock + renewAfterMs) | 0);
-      words.add(at + 9, 1);
+      // Refused when another sweeper was faster, and counted it, or when the owner has removed the registration.
+      const next = (clock + renewAfterMs) | 0;
+      if (words.compareExchangePair(at, seen, dueAt, seen, next)) words.add(at + 8, 1);
       return;
     }
-    words.add(at + 10, 1);
     words.compareExchange(at, seen, (seen & ~7) | ended);
   }
 }

@@ -7,16 +7,16 @@ import {
   type Fabric,
   type MemLease,
 } from "@selvage/fabric";
-import { RenewalDesk, type DeskReading } from "./renewal-desk.ts";
+import { DESK_TTL_MAX_MS, RenewalDesk, type DeskReading } from "./renewal-desk.ts";
 import { renewalDeadline, resolveRenewalPolicy, type RenewalPolicy } from "./renewal-policy.ts";
 
 /** What one `tick` saw, since the one before. */
 export interface RenewalSummary {
   /** Renewals that succeeded, by whichever thread. */
   readonly renewed: number;
-  /** Renewals that were refused: the lease is being revoked, or its holder was silent for too long. */
+  /** Registrations whose renewal was refused: the lease is over or being revoked, or its holder was silent too long. */
   readonly failed: number;
-  /** Registered leases that are over. They are no longer kept. */
+  /** Registrations that are over, each told once. Their leases are no longer kept by them. */
   readonly expired: number;
   /** Leases whose renewal is overdue, and that end unless one comes. */
   readonly nearExpiry: number;
@@ -54,6 +54,7 @@ export interface Hold extends Disposable {
 export const STALL_MS_DEFAULT = 30_000;
 
 interface Registration {
+  readonly lease: MemLease | BlockLease;
   readonly entry: number;
   seenRenewed: number;
   isOpen: boolean;
@@ -94,10 +95,8 @@ export class RenewalManager {
   #totalRenewed = 0;
 
   constructor(fabric: Fabric, options: RenewalOptions = {}) {
-    const stallMs = options.stallMs ?? STALL_MS_DEFAULT;
-    if (!(stallMs > 0)) throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
     this.#fabric = fabric;
-    this.#stallMs = stallMs;
+    this.#stallMs = checkMs("stallMs", options.stallMs ?? STALL_MS_DEFAULT);
   }
 
   /** Renewals so far, by whichever thread. */
@@ -110,7 +109,8 @@ export class RenewalManager {
 
   /**
    * Keeps the lease of an id, whose TTL is what is left of it now. Registering again replaces the policy.
-   * @throws FabricError `NOT_FOUND` when no such lease stands, `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED`.
+   * @throws FabricError `NOT_FOUND` when no such lease stands, `LEASE_EXPIRED`, `REVOKED`, `INVALID_ARGUMENT`,
+   * `CAPACITY_EXCEEDED`. After an error an earlier registration stays as it was.
    */
   register(leaseId: string, expiresAtMs: number, policy?: Partial<RenewalPolicy>): void {
     if (!Number.isFinite(expiresAtMs))
@@ -118,10 +118,11 @@ export class RenewalManager {
     const lease = this.#fabric.find(leaseId);
     if (lease === undefined)
       throw new FabricError("NOT_FOUND", "Cannot keep a lease that does not stand", { leaseId });
-    this.unregister(leaseId);
     const ttlMs = expiresAtMs - this.#fabric.nowMs();
     const options = policy === undefined ? { ttlMs } : { ttlMs, policy };
-    this.#byId.set(leaseId, this.#open(lease, options, leaseId));
+    const registration = this.#open(lease, options, leaseId);
+    this.unregister(leaseId);
+    this.#byId.set(leaseId, registration);
   }
 
   /** Stops keeping a lease. Returns whether it was kept. */
@@ -132,7 +133,10 @@ export class RenewalManager {
     return true;
   }
 
-  /** Keeps a lease while one holder makes progress. Several holds on one lease are independent. */
+  /**
+   * Keeps a lease while one holder makes progress. Several holds on one lease are independent.
+   * @throws FabricError `LEASE_EXPIRED` or `REVOKED` when the lease is over, `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED`.
+   */
   hold(lease: MemLease | BlockLease, options: HoldOptions = {}): Hold {
     const registration = this.#open(lease, options, undefined);
     const isLapsed = (): boolean => this.#isLapsed(registration);
@@ -169,10 +173,11 @@ export class RenewalManager {
         nextDueAtMs = nextDueAtMs === undefined ? dueAtMs : Math.min(nextDueAtMs, dueAtMs);
         continue;
       }
-      if (reading.refused > 0 || reading.state === "lapsed") failed++;
+      failed++;
       expired++;
       // A hold is asked for its verdict later, by whoever has it; a registration by id ends here.
-      if (registration.leaseId !== undefined) this.#drop(registration);
+      if (registration.leaseId === undefined) this.#registrations.delete(registration);
+      else this.#drop(registration);
     }
     return { renewed, failed, expired, nearExpiry, pending: 0, nextDueAtMs };
   }
@@ -183,27 +188,36 @@ export class RenewalManager {
     leaseId: string | undefined,
   ): Registration {
     const nowMs = this.#fabric.nowMs();
-    const expiresAtMs = lease.expiresAtMs;
+    const { expiresAtMs, state } = lease;
     const policy = resolveRenewalPolicy(options.policy);
-    const ownMs = options.ttlMs ?? expiresAtMs - nowMs;
-    if (!(ownMs > 0)) throw invalidArgument("ttlMs", "milliseconds above 0", ownMs);
+    if (!lease.isLive || expiresAtMs <= nowMs)
+      throw new FabricError(
+        state === "revoked" ? "REVOKED" : "LEASE_EXPIRED",
+        "Cannot keep a lease that is over",
+        { leaseId: lease.leaseId, state, expiresAtMs },
+      );
+    const ownMs = checkMs("ttlMs", options.ttlMs ?? expiresAtMs - nowMs);
+    const stallMs = checkMs("stallMs", options.stallMs ?? this.#stallMs);
+    const thread = options.thread ?? OWNER_THREAD;
+    if (!Number.isInteger(thread) || thread < 0)
+      throw invalidArgument("thread", "the number of an attached thread", thread);
     // A renewal asks for at least minRenewSecs, clamped to the lease's own TTL: so, for its own TTL.
-    const ttlMs = Math.max(ownMs, Math.min(policy.minRenewSecs * 1_000, ownMs));
+    const ttlMs = Math.min(ownMs, DESK_TTL_MAX_MS);
     const seed = Number.parseInt(lease.leaseId.slice(0, 8), 16);
     const renewAfterMs = renewalDeadline(policy, 0, ttlMs, seed);
     const { control } = this.#fabric;
     const entry = this.#desk.add(control, {
       slot: lease.slot,
       generation: lease.generation,
-      thread: options.thread ?? OWNER_THREAD,
+      thread,
       ttlMs,
       renewAfterMs,
-      stallMs: options.stallMs ?? this.#stallMs,
+      stallMs,
       dueAtMs: Math.min(nowMs + renewAfterMs, renewalDeadline(policy, nowMs, expiresAtMs, seed)),
-      expiresAtMs,
     });
     this.#watch();
-    const registration = { entry, seenRenewed: 0, isOpen: true, lapsed: false, leaseId };
+    const { renewed: seenRenewed } = this.#desk.read(control, entry, nowMs);
+    const registration = { lease, entry, seenRenewed, isOpen: true, lapsed: false, leaseId };
     this.#registrations.add(registration);
     return registration;
   }
@@ -217,7 +231,7 @@ export class RenewalManager {
 
   #isLapsed(registration: Registration): boolean {
     if (!registration.isOpen) return registration.lapsed;
-    return this.#read(registration).state !== "armed";
+    return this.#read(registration).state !== "armed" || !registration.lease.isLive;
   }
 
   #read(registration: Registration): DeskReading {
@@ -236,10 +250,11 @@ export class RenewalManager {
     if (!registration.isOpen) return;
     const reading = this.#read(registration);
     this.#closedRenewed += this.#take(registration, reading);
-    if (reading.state !== "armed") {
+    registration.lapsed = this.#isLapsed(registration);
+    // Unless a tick has told of it already.
+    if (reading.state !== "armed" && this.#registrations.has(registration)) {
       this.#closedExpired++;
       this.#closedFailed++;
-      registration.lapsed = true;
     }
     this.#drop(registration);
   }
@@ -250,4 +265,9 @@ export class RenewalManager {
     if (registration.leaseId !== undefined) this.#byId.delete(registration.leaseId);
     this.#desk.remove(registration.entry);
   }
+}
+
+function checkMs(name: string, ms: unknown): number {
+  if (typeof ms !== "number" || !(ms > 0)) throw invalidArgument(name, "milliseconds above 0", ms);
+  return ms;
 }

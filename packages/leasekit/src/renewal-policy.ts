@@ -25,14 +25,20 @@ export const RENEWAL_DEFAULTS: RenewalPolicy = Object.freeze({
 export function resolveRenewalPolicy(policy: Partial<RenewalPolicy> = {}): RenewalPolicy {
   const resolved = { ...RENEWAL_DEFAULTS, ...policy };
   const { renewAtFraction, jitterFraction, minRenewSecs, maxBackoffSecs } = resolved;
-  if (!(renewAtFraction > 0 && renewAtFraction < 1))
+  if (!(isNumber(renewAtFraction) && renewAtFraction > 0 && renewAtFraction < 1))
     throw invalidArgument("renewAtFraction", "a number between 0 and 1", renewAtFraction);
-  if (!(jitterFraction >= 0 && jitterFraction < 1))
+  if (!(isNumber(jitterFraction) && jitterFraction >= 0 && jitterFraction < 1))
     throw invalidArgument("jitterFraction", "a number from 0 and below 1", jitterFraction);
-  if (!(minRenewSecs >= 0)) throw invalidArgument("minRenewSecs", "seconds from 0 up", minRenewSecs);
-  if (!(maxBackoffSecs >= 0))
+  if (!(isNumber(minRenewSecs) && minRenewSecs >= 0))
+    throw invalidArgument("minRenewSecs", "seconds from 0 up", minRenewSecs);
+  if (!(isNumber(maxBackoffSecs) && maxBackoffSecs >= 0))
     throw invalidArgument("maxBackoffSecs", "seconds from 0 up", maxBackoffSecs);
   return resolved;
+}
+
+// A string would pass the comparisons.
+function isNumber(value: unknown): boolean {
+  return typeof value === "number";
 }
 
 /** The last part of a TTL is kept free of jitter, so that a renewal has time to arrive: 5 %. */

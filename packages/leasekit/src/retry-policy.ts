@@ -34,14 +34,19 @@ export function resolveRetryPolicy(policy: number | Partial<RetryPolicy> = {}): 
   const { retries, baseMs, factor, maxMs, jitter, delaysMs } = resolved;
   if (!Number.isSafeInteger(retries) || retries < 0)
     throw invalidArgument("retries", "a whole number from 0 up", retries);
-  if (!(baseMs >= 0)) throw invalidArgument("baseMs", "milliseconds from 0 up", baseMs);
-  if (!(factor >= 1)) throw invalidArgument("factor", "a number from 1 up", factor);
-  if (!(maxMs >= 0)) throw invalidArgument("maxMs", "milliseconds from 0 up", maxMs);
+  if (!isAtLeast(baseMs, 0)) throw invalidArgument("baseMs", "milliseconds from 0 up", baseMs);
+  if (!isAtLeast(factor, 1)) throw invalidArgument("factor", "a number from 1 up", factor);
+  if (!isAtLeast(maxMs, 0)) throw invalidArgument("maxMs", "milliseconds from 0 up", maxMs);
   if (jitter !== "full" && jitter !== "none")
     throw invalidArgument("jitter", '"full" or "none"', jitter);
   for (const delayMs of delaysMs ?? [])
-    if (!(delayMs >= 0)) throw invalidArgument("delaysMs", "milliseconds from 0 up", delayMs);
+    if (!isAtLeast(delayMs, 0))
+      throw invalidArgument("delaysMs", "milliseconds from 0 up", delayMs);
   return resolved;
+}
+
+function isAtLeast(value: unknown, least: number): boolean {
+  return typeof value === "number" && value >= least;
 }
 
 /**
@@ -59,6 +64,8 @@ export function retryDelayMs(
   const { delaysMs } = policy;
   if (delaysMs !== undefined && delaysMs.length > 0)
     return delaysMs[Math.min(retry, delaysMs.length) - 1];
-  const computedMs = Math.min(policy.baseMs * policy.factor ** (retry - 1), policy.maxMs);
+  // Finite, or a base of 0 would become no number.
+  const growth = Math.min(policy.factor ** (retry - 1), Number.MAX_VALUE);
+  const computedMs = Math.min(policy.baseMs * growth, policy.maxMs);
   return policy.jitter === "full" ? computedMs * random : computedMs;
 }

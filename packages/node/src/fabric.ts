@@ -53,7 +53,7 @@ function hostPorts(options: FabricOptions): FabricPorts {
     memory: nodeMemoryProvider,
     threads: systemThreads,
     attachments: threadAttachments,
-    keeper: startKeeper,
+    keeper: (control) => startKeeper(control, clock.offsetMs),
   };
 }
 

@@ -12,6 +12,8 @@ import { SystemClock } from "./system-clock.ts";
 export interface KeeperData {
   readonly control: ControlHandle;
   readonly memory: MemoryHandle;
+  /** What the owner's clock believes (`SystemClock`): a wall clock that was set since must not part the two. */
+  readonly offsetMs: number;
   /** Renewal desks come in here. */
   readonly port: MessagePort;
 }
@@ -22,16 +24,20 @@ const periodMs = 10;
 /** Index of the stop word in the control memory, which the fabric sets when it closes. */
 const { stopAt } = ControlPlane;
 
-function run({ control: handle, memory, port }: KeeperData): void {
+function run({ control: handle, memory, offsetMs, port }: KeeperData): void {
   const arena = nodeMemoryProvider.attach(memory, ControlPlane.bytesFor(handle.slots));
   const control = new ControlPlane(arena, handle);
-  const clock = new SystemClock();
+  const clock = new SystemClock(undefined, offsetMs);
   const desks: RenewalDesk[] = [];
   const stopWords = new Int32Array(arena.bytes.buffer, stopAt * 4, 1);
   port.postMessage("ready");
   // A wait that ends early is the stop; else it is the period. The loop is bounded by the fabric's life.
   while (Atomics.wait(stopWords, 0, 0, periodMs) === "timed-out") {
-    for (let came = receiveMessageOnPort(port); came !== undefined; came = receiveMessageOnPort(port))
+    for (
+      let came = receiveMessageOnPort(port);
+      came !== undefined;
+      came = receiveMessageOnPort(port)
+    )
       desks.push(new RenewalDesk(came.message as SharedArrayBuffer));
     const nowMs = clock.nowMs();
     // Renewals come before the clock: at a deadline that both could decide, a holder at work keeps its lease.

@@ -3,12 +3,12 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { ControlPlane, Keeper } from "@selvage/fabric";
 import type { KeeperData } from "./keeper-worker.ts";
 
-/** Starts the keeper of a fabric. Returns at once; the thread is at work some 30 ms later. */
-export function startKeeper(control: ControlPlane): Keeper {
+/** Starts the keeper of a fabric whose clock's offset is `offsetMs`. Returns at once; the thread is at work some 30 ms later. */
+export function startKeeper(control: ControlPlane, offsetMs: number): Keeper {
   const { port1, port2 } = new MessageChannel();
   const { handle: memory } = control.memory;
   if (memory === undefined) return { ready: Promise.resolve(), watch() {}, stop() {} };
-  const workerData: KeeperData = { control: control.handle, memory, port: port2 };
+  const workerData: KeeperData = { control: control.handle, memory, offsetMs, port: port2 };
   const worker = new Worker(new URL("./keeper-worker.ts", import.meta.url), {
     workerData,
     transferList: [port2],

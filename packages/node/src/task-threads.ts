@@ -16,7 +16,6 @@ interface Job {
   readonly host: TaskHost;
   readonly resolve: (reply: TaskReply) => void;
   readonly reject: (error: unknown) => void;
-  abortReason: string | undefined;
   thread: TaskThread | undefined;
 }
 
@@ -58,15 +57,17 @@ export function openTaskThreads(options: TaskThreadsOptions = {}): TaskRunner {
     },
     run(request: TaskRequest, host: TaskHost): RunningTask {
       const { promise, resolve, reject } = Promise.withResolvers<TaskReply>();
-      const job: Job = { request, host, resolve, reject, abortReason: undefined, thread: undefined };
+      const job: Job = { request, host, resolve, reject, thread: undefined };
       if (isClosed) reject(closed(request));
       else queue.push(job);
       next();
       return {
         reply: promise,
         abort(reason) {
-          job.abortReason = reason;
-          job.thread?.abort(reason);
+          // What no thread has begun is not begun any more.
+          const at = queue.indexOf(job);
+          if (at >= 0) queue.splice(at, 1)[0]?.reject(died(request, reason));
+          else job.thread?.abort(reason);
         },
         terminate() {
           const at = queue.indexOf(job);
@@ -92,6 +93,7 @@ class TaskThread {
   readonly #onIdle: () => void;
   #job: Job | undefined;
   #error: unknown;
+  #isEnding = false;
 
   constructor(told: { readonly onIdle: () => void; readonly onExit: () => void }) {
     const { port1, port2 } = new MessageChannel();
@@ -122,7 +124,6 @@ class TaskThread {
     this.#job = job;
     job.thread = this;
     this.#send({ type: "run", request: job.request });
-    if (job.abortReason !== undefined) this.abort(job.abortReason);
   }
 
   abort(reason: string): void {
@@ -130,17 +131,19 @@ class TaskThread {
   }
 
   async terminate(): Promise<void> {
+    this.#isEnding = true;
     await this.#worker.terminate();
   }
 
   #hear(message: FromTask): void {
     const job = this.#job;
-    if (job === undefined) return;
+    // A body that goes on after its attempt may still ask; it waits for an answer, and with it the thread.
+    if (job === undefined) return message.type === "acquire" ? this.#answer(refusal()) : undefined;
     switch (message.type) {
       case "started":
         return job.host.started(message.thread);
       case "acquire":
-        return this.#answer(job, message.output, message.bytes);
+        return this.#answer(granted(job, message.output, message.bytes));
       case "progress":
         return job.host.progress(message.fraction);
       case "log":
@@ -154,13 +157,7 @@ class TaskThread {
     }
   }
 
-  #answer(job: Job, output: string, bytes: number): void {
-    let answer: ToTask;
-    try {
-      answer = { type: "granted", allocation: job.host.acquire(output, bytes) };
-    } catch (thrown) {
-      answer = { type: "refused", error: toWire(thrown) };
-    }
+  #answer(answer: ToTask): void {
     this.#send(answer);
     // Order: the message is in the port before the word rises, so the thread that sees it rise finds it.
     Atomics.add(this.#answers, 0, 1);
@@ -170,12 +167,26 @@ class TaskThread {
   #end(job: Job): void {
     job.thread = undefined;
     this.#job = undefined;
-    this.#onIdle();
+    // A reply that crossed with the thread's end must not bring it the next job.
+    if (!this.#isEnding) this.#onIdle();
   }
 
   #send(message: ToTask): void {
     this.#port.postMessage(message);
   }
+}
+
+function granted({ host }: Job, output: string, bytes: number): ToTask {
+  try {
+    return { type: "granted", allocation: host.acquire(output, bytes) };
+  } catch (thrown) {
+    return { type: "refused", error: toWire(thrown) };
+  }
+}
+
+function refusal(): ToTask {
+  const over = new FabricError("LEASE_EXPIRED", "Cannot allocate: the attempt is over");
+  return { type: "refused", error: toWire(over) };
 }
 
 function died(request: TaskRequest, how: string, cause?: unknown): FabricError {

@@ -25,7 +25,7 @@ function tell(message: FromTask): void {
 async function serve(request: TaskRequest): Promise<void> {
   abort = new AbortController();
   try {
-    const { outputs } = await runRequest(request, await load(request.module), farPorts());
+    const { outputs } = await runRequest(request, () => load(request.module), farPorts());
     tell({ type: "done", outputs });
   } catch (thrown) {
     tell({ type: "failed", error: toWire(thrown) });

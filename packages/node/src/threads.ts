@@ -2,7 +2,12 @@
  * How the threads of one process hear of each other. A thread that attaches to a fabric sends the owner one end of a
  * message channel; the owner nudges it through that, and learns of its exit, however it came, by the channel's close.
  */
-import { MessageChannel, postMessageToThread, threadId, type MessagePort } from "node:worker_threads";
+import {
+  MessageChannel,
+  postMessageToThread,
+  threadId,
+  type MessagePort,
+} from "node:worker_threads";
 import type { ThreadHost, Threads } from "@selvage/fabric";
 
 /** How often an attached thread announces by itself: it moves its progress stamp while its loop turns. */
@@ -43,20 +48,27 @@ export const systemThreads: Threads = {
 
   host(fabricId, onExit): ThreadHost {
     const ports = new Set<MessagePort>();
+    // Nudged and not heard from since: a thread that is silent for long finds one message, not one for every tick.
+    const nudged = new Set<MessagePort>();
     let isClosed = false;
     const stop = listen(fabricId, ({ nonce, port }) => {
       ports.add(port);
       port.on("close", () => {
         ports.delete(port);
+        nudged.delete(port);
         if (!isClosed) onExit(nonce);
       });
       // A port without a listener for messages does not tell of its close.
-      port.on("message", () => {});
+      port.on("message", () => void nudged.delete(port));
       port.unref();
     });
     return {
       nudge() {
-        for (const port of ports) port.postMessage(null);
+        for (const port of ports) {
+          if (nudged.has(port)) continue;
+          nudged.add(port);
+          port.postMessage(null);
+        }
       },
       close() {
         isClosed = true;
@@ -70,11 +82,18 @@ export const systemThreads: Threads = {
     const { port1: own, port2: port } = new MessageChannel();
     const timer = setInterval(onNudge, announceEveryMs);
     timer.unref();
-    own.on("message", onNudge);
+    own.on("message", () => {
+      onNudge();
+      own.postMessage(null);
+    });
     // The owner closed its fabric: nobody waits for this thread any more.
     own.on("close", () => clearInterval(timer));
     own.unref();
     const introduction: Introduction = { type: introductionType, fabricId, nonce, port };
+    // A thread that reaches a fabric of its own by ticket is its own neighbour; the platform posts to others only.
+    if (ownerThread === threadId) return receive(introduction);
+    // To itself a thread posts nothing.
+    if (ownerThread === threadId) return receive(introduction);
     // Posted before this returns; the promise tells of the delivery only. An owner that has exited receives nothing,
     // and waits for nobody.
     postMessageToThread(ownerThread, introduction, [port]).catch(() => clearInterval(timer));

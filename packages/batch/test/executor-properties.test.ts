@@ -1,0 +1,212 @@
+import type { ExecutionEvent, ExecutionResult, TaskDef, TaskStatus } from "@selvage/batch";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { imbalances, planOf, raw, Rig, START_MS } from "./rig.ts";
+
+/** What a task does, besides reading all of its inputs. */
+type Conduct =
+  | { readonly kind: "succeed" | "allocate" | "throwAlways" | "forget"; readonly ms: number }
+  | { readonly kind: "failTimes"; readonly ms: number; readonly times: number };
+
+interface Case {
+  /** Predecessors of each task, all of lower numbers. */
+  readonly dag: readonly (readonly number[])[];
+  readonly conducts: readonly Conduct[];
+  readonly retries: number;
+  readonly teardown: "expiry" | "eager";
+  readonly guard: boolean;
+  readonly ttlMs: number;
+  readonly cancelAtMs: number | undefined;
+}
+
+const tasksMax = 12;
+const ms = fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 250 }));
+const conduct: fc.Arbitrary<Conduct> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constantFrom("succeed" as const, "allocate" as const), ms }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("failTimes" as const),
+      ms,
+      times: fc.nat({ max: 3 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constantFrom("throwAlways" as const, "forget" as const), ms }),
+  },
+);
+const cases: fc.Arbitrary<Case> = fc.record({
+  dag: fc
+    .array(fc.array(fc.nat(), { maxLength: 3 }), { minLength: 1, maxLength: tasksMax })
+    .map((rows) => rows.map((row, at) => (at === 0 ? [] : [...new Set(row.map((n) => n % at))]))),
+  conducts: fc.array(conduct, { minLength: tasksMax, maxLength: tasksMax }),
+  retries: fc.nat({ max: 2 }),
+  teardown: fc.constantFrom("expiry", "eager"),
+  guard: fc.boolean(),
+  ttlMs: fc.integer({ min: 60, max: 300 }),
+  cancelAtMs: fc.option(fc.nat({ max: 600 }), { nil: undefined, freq: 3 }),
+});
+
+/** What may follow a state. A task that is cancelled may never have started. */
+const legal: Readonly<Record<TaskStatus, readonly TaskStatus[]>> = {
+  pending: ["running", "skipped", "cancelled"],
+  running: ["waiting", "succeeded", "failed", "cancelled"],
+  waiting: ["running", "cancelled"],
+  succeeded: [],
+  failed: [],
+  skipped: [],
+  cancelled: [],
+  timedOut: [],
+};
+
+/** The value that a task makes: one more than the sum of what it reads. */
+function valueOf({ dag }: Case, at: number): number {
+  return (dag[at] ?? []).reduce((sum, one) => (sum + valueOf({ dag } as Case, one)) % 251, at + 1);
+}
+
+function taskOf(one: Case, at: number, rig: Rig): TaskDef {
+  const before = one.dag[at] ?? [];
+  const conducted = one.conducts[at] as Conduct;
+  const output = `o${at}`;
+  return {
+    name: `t${at}`,
+    inputs: before.map((index) => raw(`o${index}`)),
+    outputs: [raw(output)],
+    retries: one.retries,
+    backoff: { baseMs: 20, jitter: "full" },
+    async run(context) {
+      let value = at + 1;
+      for (const index of before) value = (value + (context.input(`o${index}`)[0] ?? 0)) % 251;
+      if (conducted.ms > 0) await rig.host.later(conducted.ms);
+      // Still the same bytes: nobody's expiry, release or reuse reached them meanwhile.
+      for (const index of before)
+        if (context.input(`o${index}`)[0] !== valueOf(one, index)) throw new Error("torn input");
+      switch (conducted.kind) {
+        case "succeed":
+          return { [output]: Uint8Array.of(value) };
+        case "allocate":
+          context.allocate(output, 1)[0] = value;
+          return;
+        case "failTimes":
+          context.allocate(output, 100).fill(0xee);
+          if (context.attempt <= conducted.times) throw new Error("not yet");
+          return { [output]: Uint8Array.of(value) };
+        case "throwAlways":
+          throw new Error("always");
+        case "forget":
+          return {};
+      }
+    },
+  };
+}
+
+function expectedOf({ conducts, retries }: Case, at: number): "succeeded" | "failed" {
+  const { kind, ...rest } = conducts[at] as Conduct;
+  if (kind === "throwAlways" || kind === "forget") return "failed";
+  return kind === "failTimes" && (rest as { times: number }).times > retries
+    ? "failed"
+    : "succeeded";
+}
+
+async function run(one: Case): Promise<{ rig: Rig; result: ExecutionResult }> {
+  const rig = new Rig({ guard: one.guard });
+  const plan = planOf(
+    one.dag.map((_, at) => taskOf(one, at, rig)),
+    one.dag.flatMap((before, at) => before.map((index) => [`t${index}`, `t${at}`] as const)),
+  );
+  const controller = new AbortController();
+  const { teardown, ttlMs, cancelAtMs } = one;
+  if (cancelAtMs !== undefined) rig.host.timer.after(cancelAtMs, () => controller.abort());
+  const options = { teardown, ttlMs, signal: controller.signal, graceMs: 50 };
+  const result = await rig.run(plan, options);
+  return { rig, result };
+}
+
+describe("Executor.run() of a random graph of tasks that do as they like", () => {
+  it("D1: gives every task exactly one outcome, by legal transitions only, on a stream that ends with settled", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (one) => {
+        const { rig, result } = await run(one);
+        checkTransitions(rig.events, result);
+        checkOrder(rig.events);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it("D3: skips exactly what depends on a failure, and D1: hands on exactly what was committed", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (one) => {
+        const { result } = await run({ ...one, cancelAtMs: undefined });
+        const ended = new Map<number, string>();
+        for (const at of one.dag.keys()) {
+          const bad = (one.dag[at] ?? []).find((before) => ended.get(before) !== "succeeded");
+          ended.set(at, bad === undefined ? expectedOf(one, at) : "skipped");
+        }
+        expect(result.tasks.map(({ status }) => status)).toEqual([...ended.values()]);
+        expect(result.status).toBe(result.failed > 0 ? "failed" : "succeeded");
+        for (const { status, because, errors } of result.tasks) {
+          if (status === "skipped")
+            expect(result.tasks.find(({ name }) => name === because)?.status).toBe("failed");
+          for (const { error } of errors) expect((error as Error).message).not.toBe("torn input");
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it("accounts for every lease and byte, and leaves the fabric as it was", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (one) => {
+        const { rig, result } = await run(one);
+        expect(imbalances(result)).toEqual([]);
+        // Whoever cancels does not wait for a TTL.
+        if (one.teardown === "expiry" && one.cancelAtMs === undefined)
+          expect(result.leases).toMatchObject({ released: 0, expired: result.leases.granted });
+        if (one.teardown === "eager") expect(result.leases.expired).toBe(0);
+        await rig.host.advance(2_000);
+        const { activeLeases, freeBytes, capacityBytes } = rig.fabric.stats().memory;
+        expect([activeLeases, freeBytes]).toEqual([0, capacityBytes]);
+        expect(result.bytes).toMatchObject({ returned: result.bytes.leased, active: 0, fenced: 0 });
+        expect(rig.host.alarms).toBe(1);
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
+function checkTransitions(events: readonly ExecutionEvent[], result: ExecutionResult): void {
+  const state = new Map<string, TaskStatus>();
+  for (const event of events) {
+    if (event.type !== "task") continue;
+    const { name, oldState, newState } = event;
+    expect([name, oldState]).toEqual([name, state.get(name) ?? "pending"]);
+    expect(legal[oldState]).toContain(newState);
+    state.set(name, newState);
+  }
+  for (const { name, status, attempts, retriesUsed, errors } of result.tasks) {
+    expect([name, status]).toEqual([name, state.get(name)]);
+    const starts = events.filter(
+      (e) => e.type === "task" && e.name === name && e.newState === "running",
+    );
+    expect([starts.length, retriesUsed]).toEqual([attempts, Math.max(0, attempts - 1)]);
+    expect(errors.length).toBeLessThanOrEqual(attempts);
+  }
+}
+
+/** Time never goes back, `settled` comes once, after every outcome, and what follows is about leases only. */
+function checkOrder(events: readonly ExecutionEvent[]): void {
+  const settledAt = events.findIndex(({ type }) => type === "settled");
+  expect(settledAt).toBeGreaterThanOrEqual(0);
+  expect(events.slice(settledAt + 1).filter(({ type }) => type !== "lease")).toEqual([]);
+  let lastMs = START_MS;
+  for (const event of events) {
+    if (event.type === "lease") continue;
+    expect(event.atMs).toBeGreaterThanOrEqual(lastMs);
+    lastMs = event.atMs;
+  }
+}

@@ -1,0 +1,138 @@
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import type { FabricEventType, MemLease } from "@selvage/fabric";
+import { Fabric } from "@selvage/node";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import type { PeerCommand, PeerData } from "./threads/peer-worker.ts";
+
+const peer = new URL("./threads/peer-worker.ts", import.meta.url);
+const bounded = { timeout: 10_000, interval: 5 };
+
+const opened: Fabric[] = [];
+
+afterEach(() => {
+  for (const fabric of opened.splice(0)) fabric[Symbol.dispose]();
+});
+
+function open(): { fabric: Fabric; seen: FabricEventType[] } {
+  const fabric = Fabric.open({ memoryBytes: 1 << 16, blocks: 0, maxLeases: 64 });
+  opened.push(fabric);
+  const seen: FabricEventType[] = [];
+  fabric.subscribe(({ type }) => void seen.push(type));
+  return { fabric, seen };
+}
+
+/** A worker that has attached to each lease. */
+async function attach(...leases: MemLease[]): Promise<Worker> {
+  const workerData: PeerData = { tickets: leases.map((lease) => lease.ticket()) };
+  const worker = new Worker(peer, { workerData });
+  await once(worker, "message");
+  return worker;
+}
+
+function order(worker: Worker, command: PeerCommand): void {
+  worker.postMessage(command);
+}
+
+const free = (fabric: Fabric) => (): void =>
+  expect(fabric.stats().memory.freeBytes).toBe(fabric.options.memoryBytes);
+
+describe("a thread that attached", () => {
+  it("is nudged when bytes wait for it, though it is idle, and they go back", async () => {
+    const { fabric, seen } = open();
+    const lease = fabric.mem().acquire();
+    const worker = await attach(lease);
+    lease.release();
+    await vi.waitFor(free(fabric), bounded);
+    expect(seen).toEqual(["granted", "released", "reclaimed"]);
+    await worker.terminate();
+  });
+
+  it("holds bytes back while it is busy, and gives them up at its next turn", async () => {
+    const { fabric } = open();
+    const lease = fabric.mem().acquire();
+    const worker = await attach(lease);
+    const turn = new Int32Array(new SharedArrayBuffer(4));
+    order(worker, { type: "block", until: turn });
+    await once(worker, "message");
+    lease.release();
+    for (let count = 0; count < 20; count++) fabric.tick(fabric.nowMs());
+    expect(fabric.stats().memory.quarantinedBytes).toBe(lease.bytes);
+    Atomics.store(turn, 0, 1);
+    Atomics.notify(turn, 0);
+    await vi.waitFor(free(fabric), bounded);
+    await worker.terminate();
+  });
+
+  it.each([
+    ["returns", (worker: Worker) => order(worker, { type: "end" })],
+    ["calls process.exit", (worker: Worker) => order(worker, { type: "exit" })],
+    ["throws", (worker: Worker) => order(worker, { type: "throw" })],
+    ["is terminated in a busy loop", (worker: Worker) => void worker.terminate()],
+  ])("is noticed gone when it %s, and its bytes go back at once", async (how, end) => {
+    const { fabric, seen } = open();
+    const lease = fabric.mem().acquire();
+    const worker = await attach(lease);
+    if (how.includes("busy")) {
+      order(worker, { type: "spin" });
+      await once(worker, "message");
+    }
+    lease.release();
+    // Not `once`, which takes the thrown error for its own.
+    const exit = new Promise((resolve) => worker.on("error", () => {}).once("exit", resolve));
+    end(worker);
+    await exit;
+    await vi.waitFor(free(fabric), bounded);
+    expect(seen).not.toContain("fenced");
+  });
+
+  it("may attach to two fabrics, and to a lease whose fabric has closed since it got the ticket not", async () => {
+    const [one, two] = [open().fabric, open().fabric];
+    const leases = [one.mem().acquire(), two.mem().acquire()];
+    const worker = await attach(...leases);
+    for (const lease of leases) lease.release();
+    await vi.waitFor(free(one), bounded);
+    await vi.waitFor(free(two), bounded);
+    const late = one.mem().acquire().ticket();
+    await one.close();
+    order(worker, { type: "attach", ticket: late });
+    const [answer] = (await once(worker, "message")) as [string];
+    expect(answer).toMatch(/^(REVOKED|LEASE_EXPIRED)$/);
+    await worker.terminate();
+  });
+});
+
+describe("a thread that attached to a fabric of its own", () => {
+  it("by another fabric or by Fabric.attachMem, announces: ended leases go back, none is fenced", async () => {
+    const { fabric, seen } = open();
+    const { fabric: other } = open();
+    const [one, two] = [fabric.mem().acquire(), fabric.mem().acquire()];
+    const copies = [other.attachMem(one.ticket()), Fabric.attachMem(two.ticket())];
+    one.write(0, Uint8Array.of(5));
+    expect(copies[0]?.read(0, 1)).toEqual(Uint8Array.of(5));
+    one.release();
+    two.release();
+    await vi.waitFor(free(fabric), bounded);
+    expect(seen).not.toContain("fenced");
+  });
+});
+
+describe("systemThreads", () => {
+  it("listens on the process once however many fabrics there are, and not after the last", () => {
+    const count = (): number => process.listenerCount("workerMessage");
+    const before = count();
+    const fabrics = [1, 2, 3].map(() => open().fabric);
+    expect(count()).toBe(before + 1);
+    for (const fabric of fabrics) fabric[Symbol.dispose]();
+    expect(count()).toBe(before);
+  });
+
+  it("does not stumble over messages that are not for it", () => {
+    const { fabric } = open();
+    const emit = (message: unknown): boolean => process.emit("workerMessage", message, 0);
+    for (const message of [null, undefined, 7, "selvage.introduction", {}, [], { type: 1 }])
+      expect(() => emit(message)).not.toThrow();
+    const type = "selvage.introduction";
+    expect(() => emit({ type, fabricId: "none", nonce: 1 })).not.toThrow();
+  });
+});
