@@ -20,7 +20,9 @@ export function codeOfBytes(bytes: Uint8Array): number {
 
 /** The number of a code as text; -1 if it is none. */
 export function codeOf(iata: string): number {
-  return codeOfBytes(Uint8Array.from(iata, (letter) => letter.charCodeAt(0)));
+  // What is beyond ASCII must not be cut down to a byte that is a letter.
+  const bytes = Uint8Array.from(iata, (letter) => Math.min(letter.charCodeAt(0), 0xff));
+  return codeOfBytes(bytes);
 }
 
 /** The three letters of a number. */

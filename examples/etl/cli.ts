@@ -52,28 +52,30 @@ function parseOptions(argv: readonly string[]): CliOptions {
 }
 
 function command(): Command {
-  return new Command("etl")
-    .exitOverride()
-    // A usage error is told once, as any other error.
-    .configureOutput({ outputError() {} })
-    .description(
-      "Delays by airport and by route, from 3,000,000 flights: a wave ETL on leased memory",
-    )
-    .option("--json", "end stdout with one JSON document", false)
-    .option("--out <dir>", "folder of the results", "out")
-    .option("--rows <n>", "only the first n flights", count)
-    .option("--ttl-ms <n>", "TTL of every intermediate lease, in milliseconds", count, 2_000)
-    .addOption(
-      new Option(
-        "--teardown <how>",
-        "let leases expire, or release them as soon as the last reader ends",
+  return (
+    new Command("etl")
+      .exitOverride()
+      // A usage error is told once, as any other error.
+      .configureOutput({ outputError() {} })
+      .description(
+        "Delays by airport and by route, from 3,000,000 flights: a wave ETL on leased memory",
       )
-        .choices(["expiry", "eager"])
-        .default("expiry"),
-    )
-    .option("--fail <task[:times]>", "make a task throw in its first attempts, or in all")
-    .option("--input <file>", "parquet file of flights", exampleData().flights)
-    .option("--memory-mib <n>", "memory to lease from, in MiB", count, 512);
+      .option("--json", "end stdout with one JSON document", false)
+      .option("--out <dir>", "folder of the results", "out")
+      .option("--rows <n>", "only the first n flights", count)
+      .option("--ttl-ms <n>", "TTL of every intermediate lease, in milliseconds", count, 2_000)
+      .addOption(
+        new Option(
+          "--teardown <how>",
+          "let leases expire, or release them as soon as the last reader ends",
+        )
+          .choices(["expiry", "eager"])
+          .default("expiry"),
+      )
+      .option("--fail <task[:times]>", "make a task throw in its first attempts, or in all")
+      .option("--input <file>", "parquet file of flights", exampleData().flights)
+      .option("--memory-mib <n>", "memory to lease from, in MiB", count, 512)
+  );
 }
 
 async function runJob(options: CliOptions, signal: AbortSignal): Promise<number> {

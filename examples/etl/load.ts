@@ -47,7 +47,7 @@ export function loadDatabase(path: string, delays: Delays): void {
     }
     renameSync(partial, path);
   } catch (thrown) {
-    rmSync(partial, { force: true, recursive: true });
+    rmSync(partial, { force: true });
     throw isOfStore(thrown) ? unwritable(path, thrown) : thrown;
   }
 }

@@ -38,6 +38,12 @@ export const STEPS: readonly Step[] = [
   },
   { name: "examples", checks: "every example runs", commands: [own("examples")] },
   {
+    name: "etl",
+    checks:
+      "the main job on all its rows: the document that it prints, and every row that it writes",
+    commands: [own("etl")],
+  },
+  {
     name: "smoke",
     checks: "every benchmark runs, small",
     commands: [

@@ -182,14 +182,16 @@ export class Attempt {
 
   // The last word on whether the work counts: every lease it touched must still stand, and be held by it.
   #take(committed: readonly CommittedOutput[]): ShelvedOutput[] {
-    const { task } = this.#parts;
+    const { task, fabric } = this.#parts;
     if (this.#notHeld !== undefined) throw this.#notHeld.why;
     if (this.#holds.some((hold) => hold.isLapsed))
       throw lost(task.name, "it was silent for too long, or a lease of it ended");
     return committed.map(({ name, allocation, bytes }) => {
       const lease = this.#allocations[allocation];
       const ref = task.outputs.find((output) => output.name === name);
-      if (lease === undefined || ref === undefined || !lease.isLive)
+      // Real time counts, too: without a keeper the fabric's clock stands while this thread works.
+      const isOver = lease === undefined || !lease.isLive || lease.expiresAtMs <= fabric.nowMs();
+      if (isOver || ref === undefined)
         throw lost(task.name, `the lease of its output "${name}" has ended`);
       this.#allocations[allocation] = undefined as never;
       return { ref, lease, bytes };

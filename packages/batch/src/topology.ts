@@ -45,7 +45,7 @@ export function levels(
     const next: number[] = [];
     for (const node of wave)
       for (const after of successors[node] ?? [])
-        if (--(waiting as number[])[after]! === 0) next.push(after);
+        if ((waiting[after] = (waiting[after] as number) - 1) === 0) next.push(after);
     wave = next.toSorted((a, b) => a - b);
   }
   return waves;

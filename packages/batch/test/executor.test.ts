@@ -49,11 +49,76 @@ const leaseOf = (rig: Rig, label: string): MemLease => {
   return lease;
 };
 
+const codeOf = (run: () => unknown): string => {
+  try {
+    run();
+    return "passed";
+  } catch (thrown) {
+    return isFabricError(thrown) ? thrown.code : String(thrown);
+  }
+};
+
+const failing = (times: number, more: Partial<TaskDef> = {}): TaskDef => ({
+  name: "a",
+  run: ({ attempt }) => {
+    if (attempt <= times) throw new Error(`attempt ${attempt}`);
+  },
+  ...more,
+});
+
+const diamond = (rig: Rig, more: Partial<TaskDef> = {}): ReturnType<typeof planOf> =>
+  planOf(
+    [
+      { name: "a", outputs: [raw("x")], run: () => ({ x: new Uint8Array(1_000) }), ...more },
+      {
+        name: "b",
+        inputs: [raw("x")],
+        outputs: [raw("y")],
+        run: async (c) => {
+          await rig.host.later(700);
+          return { y: c.input("x").slice(0, 100) };
+        },
+      },
+      { name: "c", inputs: [raw("x")], run: () => rig.host.later(300) },
+      { name: "d", inputs: [raw("y")], run: (c) => void c.input("y") },
+    ],
+    [
+      ["a", "b"],
+      ["a", "c"],
+      ["b", "d"],
+      ["c", "d"],
+    ],
+  );
+
+const rigged = (): { rig: Rig; controller: AbortController; signal: AbortSignal } => {
+  const controller = new AbortController();
+  return { rig: new Rig(), controller, signal: controller.signal };
+};
+
+const statuses = (result: ExecutionResult): string[] => result.tasks.map(({ status }) => status);
+
+/** Waits for its signal. */
+const forever = ({ signal: own }: TaskContext): Promise<void> =>
+  new Promise((_resolve, reject) => {
+    own.addEventListener("abort", () => reject(new Error("told")));
+  });
+
+const fail = (): void => {
+  throw new Error("broken");
+};
+
+/** Replaces what it allocates, and fails at its first attempt. */
+const allocateTwice = (context: TaskContext): void => {
+  context.allocate("x", 10);
+  context.allocate("x", 20);
+  if (context.attempt === 1) throw new Error("once");
+};
+
 describe("Executor.run() carries outputs", () => {
   it.each<[what: string, produce: (context: TaskContext) => unknown, expected: number[]]>([
     ["returned", () => ({ x: bytes }), [1, 2, 3]],
     ["returned empty", () => ({ x: new Uint8Array(0) }), []],
-    ["allocated", (c) => void c.allocate("x", 3).set(bytes), [1, 2, 3]],
+    ["allocated", (c) => c.allocate("x", 3).set(bytes), [1, 2, 3]],
     ["allocated and left zero", (c) => void c.allocate("x", 2), [0, 0]],
     ["allocated empty", (c) => void c.allocate("x", 0), []],
     [
@@ -273,7 +338,7 @@ describe("An attempt fails, and leaves no lease behind,", () => {
     "when it throws %s, which is no error, and keeps it as it was",
     async (_what, thrown, shown) => {
       const plan = planOf(
-        [idle("a", { run: () => Promise.reject(thrown as Error) }), idle("b")],
+        [idle("a", { run: () => Promise.reject(thrown) }), idle("b")],
         [["a", "b"]],
       );
       const result = await new Rig().run(plan);
@@ -287,14 +352,6 @@ describe("A body that goes on after its attempt", () => {
   it("is lent nothing and gets no room any more, is not heard, and keeps no lease from its end", async () => {
     const rig = new Rig();
     const late: string[] = [];
-    const codeOf = (run: () => unknown): string => {
-      try {
-        run();
-        return "passed";
-      } catch (thrown) {
-        return isFabricError(thrown) ? thrown.code : String(thrown);
-      }
-    };
     const linger = async (context: TaskContext): Promise<void> => {
       await rig.host.later(7);
       late.push(codeOf(() => context.input("x")));
@@ -325,14 +382,6 @@ describe("A body that goes on after its attempt", () => {
 });
 
 describe("Retries", () => {
-  const failing = (times: number, more: Partial<TaskDef> = {}): TaskDef => ({
-    name: "a",
-    run: ({ attempt }) => {
-      if (attempt <= times) throw new Error(`attempt ${attempt}`);
-    },
-    ...more,
-  });
-
   it("come after the waits of the policy, exactly, and are counted", async () => {
     const rig = new Rig();
     const backoff = { baseMs: 100, factor: 3, maxMs: 500, jitter: "none" } as const;
@@ -381,18 +430,20 @@ describe("Retries", () => {
   });
 
   it("leave out what the policy does not want tried again", async () => {
-    const retryOn = (error: unknown): boolean => (error as Error).message !== "attempt 2";
-    const result = await new Rig().run(planOf([failing(9, { retries: 5, backoff: { retryOn } })]));
+    const backoff = { retryOn: (error: unknown) => (error as Error).message !== "attempt 2" };
+    const result = await new Rig().run(planOf([failing(9, { retries: 5, backoff })]));
     expect(result.tasks[0]).toMatchObject({ status: "failed", attempts: 2 });
   });
 
   it("that cannot be decided upon end the run with what `retryOn` threw, and with nothing left", async () => {
     const rig = new Rig();
     const thrown = new Error("no verdict");
-    const retryOn = (): boolean => {
-      throw thrown;
+    const backoff = {
+      retryOn: (): boolean => {
+        throw thrown;
+      },
     };
-    const plan = planOf([failing(9, { retries: 5, backoff: { retryOn } }), idle("b")]);
+    const plan = planOf([failing(9, { retries: 5, backoff }), idle("b")]);
     await expect(rig.run(plan)).rejects.toBe(thrown);
     expect(rig.host.alarms).toBe(1);
   });
@@ -419,9 +470,6 @@ describe("Retries", () => {
 describe("Outcomes", () => {
   it("D3: a failure skips what depends on it, names itself, and lets the rest succeed", async () => {
     const rig = new Rig();
-    const fail = (): void => {
-      throw new Error("broken");
-    };
     const plan = planOf(
       [
         idle("extract"),
@@ -518,12 +566,15 @@ describe("Events", () => {
 
   it("tell progress and logs of the attempt at work, in their place", async () => {
     const rig = new Rig();
-    const run = ({ progress, log }: TaskContext): void => {
-      progress();
-      progress(0.25);
-      log("half way");
+    const task = {
+      name: "a",
+      run: (context: TaskContext): void => {
+        context.progress();
+        context.progress(0.25);
+        context.log("half way");
+      },
     };
-    await rig.run(planOf([{ name: "a", run }]));
+    await rig.run(planOf([task]));
     const told = rig.events.filter(({ type }) => type === "progress" || type === "log");
     expect(told).toEqual([
       { type: "progress", name: "a", attempt: 1, fraction: undefined, atMs: START_MS },
@@ -572,15 +623,12 @@ describe("Events", () => {
         context.log("at work");
         return { [`o-${context.task}`]: bytes };
       };
-      const fails = (): void => {
-        throw new Error("broken");
-      };
       const plan = planOf(
         [
           { name: "a", outputs: [raw("o-a")], run: work },
           { name: "b", inputs: [raw("o-a")], outputs: [raw("o-b")], run: work },
           { name: "c", inputs: [raw("o-b")], outputs: [raw("o-c")], run: work },
-          { name: "f", retries: 1, run: fails },
+          { name: "f", retries: 1, run: fail },
           idle("g"),
         ],
         [
@@ -600,30 +648,6 @@ describe("Events", () => {
 });
 
 describe("Leases of a run", () => {
-  const diamond = (rig: Rig, more: Partial<TaskDef> = {}): ReturnType<typeof planOf> =>
-    planOf(
-      [
-        { name: "a", outputs: [raw("x")], run: () => ({ x: new Uint8Array(1_000) }), ...more },
-        {
-          name: "b",
-          inputs: [raw("x")],
-          outputs: [raw("y")],
-          run: async (c) => {
-            await rig.host.later(700);
-            return { y: c.input("x").slice(0, 100) };
-          },
-        },
-        { name: "c", inputs: [raw("x")], run: () => rig.host.later(300) },
-        { name: "d", inputs: [raw("y")], run: (c) => void c.input("y") },
-      ],
-      [
-        ["a", "b"],
-        ["a", "c"],
-        ["b", "d"],
-        ["c", "d"],
-      ],
-    );
-
   it("all expire, none before its deadline, and give every byte back within TTL and two ticks", async () => {
     const rig = new Rig();
     const result = await rig.run(diamond(rig), { ttlMs: 250 });
@@ -642,9 +666,13 @@ describe("Leases of a run", () => {
       active: 0,
     });
     expect(result.bytes.peakLeased).toBe(1_152);
-    for (const event of rig.events)
-      if (event.type === "lease" && event.event.type === "expired")
-        expect(event.atMs >= event.event.expiresAtMs).toBe(true);
+    const early = rig.events.filter(
+      (event) =>
+        event.type === "lease" &&
+        event.event.type === "expired" &&
+        event.atMs < event.event.expiresAtMs,
+    );
+    expect(early).toEqual([]);
     expect(result.teardownMs > 0 && result.teardownMs <= 250 + 2 * 10 + 5).toBe(true);
     // 700 ms of work on leases of 250 ms.
     expect(result.renewals).toBeGreaterThanOrEqual(3);
@@ -746,14 +774,12 @@ describe("Leases of a run", () => {
     "of failed attempts and of replaced allocations end as the mode %s says",
     async (teardown) => {
       const rig = new Rig();
-      const run = (context: TaskContext): void => {
-        context.allocate("x", 10);
-        context.allocate("x", 20);
-        if (context.attempt === 1) throw new Error("once");
-      };
-      const result = await rig.run(planOf([{ name: "a", outputs: [raw("x")], retries: 1, run }]), {
-        teardown,
-      });
+      const result = await rig.run(
+        planOf([{ name: "a", outputs: [raw("x")], retries: 1, run: allocateTwice }]),
+        {
+          teardown,
+        },
+      );
       const ended =
         teardown === "eager" ? { released: 4, expired: 0 } : { released: 0, expired: 4 };
       expect(result.leases).toMatchObject({ granted: 4, active: 0, ...ended });
@@ -831,9 +857,8 @@ describe("Leases of a run", () => {
     await rig.host.advance(20);
     leaseOf(rig, "a/x").revoke();
     const result = await rig.host.pump(running);
-    const [, second] = result.tasks[1]?.errors ?? [];
     expect(codesOf(result, "b")[0]).toBe("LEASE_EXPIRED");
-    expect(["REVOKED", "LEASE_EXPIRED"]).toContain((second?.error as FabricError).code);
+    expect(["REVOKED", "LEASE_EXPIRED"]).toContain(codesOf(result, "b")[1]);
     expect(result.leases).toMatchObject({ granted: 1, revoked: 1, active: 0 });
     expect(imbalances(result)).toEqual([]);
   });
@@ -843,8 +868,18 @@ describe("Leases of a run", () => {
     const mine = rig.fabric.mem().minBytes(100).leaseSecs(60).label("mine").acquire();
     const before = rig.fabric.stats().memory;
     const alarms = rig.host.alarms;
+    let listeners = 0;
+    const subscribe = rig.fabric.subscribe.bind(rig.fabric);
+    rig.fabric.subscribe = (listener) => {
+      const unsubscribe = subscribe(listener);
+      listeners++;
+      return () => {
+        listeners--;
+        unsubscribe();
+      };
+    };
     await rig.run(diamond(rig), { ttlMs: 200 });
-    expect(rig.fabric.leases()).toEqual([mine]);
+    expect([rig.fabric.leases(), listeners]).toEqual([[mine], 0]);
     const { leasedBytes, freeBytes, quarantinedBytes } = rig.fabric.stats().memory;
     expect([leasedBytes, freeBytes, quarantinedBytes]).toEqual([
       before.leasedBytes,
@@ -859,6 +894,7 @@ describe("Leases of a run", () => {
 
   it("are private copies in guard mode: a stashed input is empty after the attempt, and outputs land", async () => {
     const rig = new Rig({ guard: true });
+    const sums: number[] = [];
     let stashed = new Uint8Array(1);
     let made = new Uint8Array(1);
     const plan = planOf(
@@ -877,12 +913,12 @@ describe("Leases of a run", () => {
           inputs: [raw("x"), raw("z")],
           outputs: [raw("sum")],
           run: (c) => {
-            stashed = c.input("x") as Uint8Array<ArrayBuffer>;
+            stashed = c.input<Uint8Array<ArrayBuffer>>("x");
             expect(stashed.buffer.byteLength).toBe(64);
             return { sum: Uint8Array.of((stashed[0] ?? 0) + (c.input("z")[2] ?? 0)) };
           },
         },
-        { name: "c", inputs: [raw("sum")], run: (c) => void expect(c.input("sum")[0]).toBe(10) },
+        { name: "c", inputs: [raw("sum")], run: (c) => void sums.push(c.input("sum")[0] ?? 0) },
       ],
       [
         ["a", "b"],
@@ -891,7 +927,7 @@ describe("Leases of a run", () => {
     );
     const result = await rig.run(plan, { ttlMs: 100 });
     expect(result.status).toBe("succeeded");
-    expect([stashed.length, made.length]).toEqual([0, 0]);
+    expect([stashed.length, made.length, sums]).toEqual([0, 0, [10]]);
   });
 
   it("work on a fabric that shares nothing, for tasks that are functions", async () => {
@@ -902,12 +938,6 @@ describe("Leases of a run", () => {
 });
 
 describe("Cancellation", () => {
-  const rigged = (): { rig: Rig; controller: AbortController; signal: AbortSignal } => {
-    const controller = new AbortController();
-    return { rig: new Rig(), controller, signal: controller.signal };
-  };
-  const statuses = (result: ExecutionResult): string[] => result.tasks.map(({ status }) => status);
-
   it("before the start cancels every task, and runs none", async () => {
     const { rig, controller, signal } = rigged();
     controller.abort();
@@ -930,7 +960,7 @@ describe("Cancellation", () => {
       new Promise((_resolve, reject) => {
         own.addEventListener("abort", () => {
           told = own.reason;
-          reject(own.reason as Error);
+          reject(own.reason);
         });
       });
     const plan = planOf([{ name: "a", retries: 5, run }, idle("b")], [["a", "b"]]);
@@ -988,9 +1018,6 @@ describe("Cancellation", () => {
 
   it("between two attempts ends the wait at once", async () => {
     const { rig, controller, signal } = rigged();
-    const fail = (): void => {
-      throw new Error("broken");
-    };
     const backoff = { delaysMs: [60_000], jitter: "none" } as const;
     const running = rig.start(planOf([{ name: "a", retries: 1, backoff, run: fail }]), { signal });
     await rig.host.advance(100);
@@ -1005,10 +1032,6 @@ describe("Cancellation", () => {
     "by the watcher of a starting %s reaches the siblings that have not started yet",
     async (type) => {
       const { rig, controller, signal } = rigged();
-      const forever = ({ signal: own }: TaskContext): Promise<void> =>
-        new Promise((_resolve, reject) => {
-          own.addEventListener("abort", () => reject(new Error("told")));
-        });
       const plan = planOf(["a", "b", "c"].map((name) => ({ name, run: forever })));
       const onEvent = (event: ExecutionEvent): void => {
         if (event.type === type) controller.abort();
@@ -1021,10 +1044,6 @@ describe("Cancellation", () => {
 
   it("from within a body reaches the siblings that start after it in the same turn", async () => {
     const { rig, controller, signal } = rigged();
-    const forever = ({ signal: own }: TaskContext): Promise<void> =>
-      new Promise((_resolve, reject) => {
-        own.addEventListener("abort", () => reject(new Error("told")));
-      });
     const plan = planOf([
       { name: "a", run: () => controller.abort() },
       { name: "b", run: forever },
@@ -1122,6 +1141,21 @@ describe("Executor.run() on other threads, played by a test,", () => {
     const result = await rig.host.pump(running);
     expect(codesOf(result, "a")).toEqual(["LEASE_EXPIRED"]);
     expect(result.bytes.active).toBe(0);
+  });
+
+  it("refuses a reply whose output's lease has ended on the way, also where nothing holds it", async () => {
+    const rig = new Rig();
+    const plan = planOf([{ name: "a", outputs: [raw("x")], run: far }]);
+    const running = rig.start(plan, { renewals: false });
+    await rig.host.advance(1);
+    const job = rig.runner.job("a");
+    job.host.started(0);
+    const { number } = job.host.acquire("x", 10);
+    leaseOf(rig, "a/x").revoke();
+    job.reply([{ name: "x", allocation: number, bytes: 10 }]);
+    const result = await rig.host.pump(running);
+    expect(codesOf(result, "a")).toEqual(["LEASE_EXPIRED"]);
+    expect(result.leases).toMatchObject({ revoked: 1, active: 0 });
   });
 
   it("counts an attempt whose thread died before it began, and tells each of them", async () => {

@@ -36,7 +36,7 @@ interface Alarm {
 }
 
 /** Lets everything that was promised happen. */
-export function turn(): Promise<void> {
+function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
   });
@@ -50,8 +50,9 @@ export class VirtualHost {
 
   readonly clock = { nowMs: (): number => this.nowMs };
   readonly timer = {
-    after: (delayMs: number, ring: () => void) => this.#set(delayMs, undefined, ring),
-    every: (periodMs: number, ring: () => void) => this.#set(periodMs, periodMs, ring),
+    after: (delayMs: number, ring: () => void): (() => void) => this.#set(delayMs, undefined, ring),
+    every: (periodMs: number, ring: () => void): (() => void) =>
+      this.#set(periodMs, periodMs, ring),
   };
   readonly random = {
     fill: (words: Int32Array): void => {
@@ -99,14 +100,14 @@ export class VirtualHost {
 
   /** Moves time until `promise` is settled; fails where it never is. */
   async pump<T>(promise: Promise<T>): Promise<T> {
-    let isOver = false;
+    const run = { isOver: false };
     const over = (): void => {
-      isOver = true;
+      run.isOver = true;
     };
     promise.then(over, over);
     const untilMs = this.nowMs + HANG_MS;
     await turn();
-    while (!isOver) {
+    while (!run.isOver) {
       if (this.nowMs >= untilMs) throw new Error(`it hangs: not over after ${HANG_MS} ms`);
       await this.next();
     }
@@ -122,7 +123,7 @@ export class VirtualHost {
 }
 
 /** Opens a fabric on a virtual host: it ticks every 10 virtual milliseconds, and no keeper stands beside it. */
-export function openOn(host: VirtualHost, options: FabricOptions = {}): Fabric {
+function openOn(host: VirtualHost, options: FabricOptions = {}): Fabric {
   const { clock, timer, random } = host;
   return Fabric.open(
     { memoryBytes: 1 << 20, maxLeases: 4_096, ...options },

@@ -28,7 +28,8 @@ function makeTable(polynomial: number): Int32Array {
   const table = new Int32Array(256);
   for (let byte = 0; byte < 256; byte++) {
     let word = byte;
-    for (let bit = 0; bit < 8; bit++) word = (word & 1) === 1 ? (word >>> 1) ^ polynomial : word >>> 1;
+    for (let bit = 0; bit < 8; bit++)
+      word = (word & 1) === 1 ? (word >>> 1) ^ polynomial : word >>> 1;
     table[byte] = word;
   }
   return table;

@@ -117,8 +117,9 @@ export function toWire(thrown: unknown, depth = 0): FabricErrorWire {
 /** Unpacks what {@link toWire} packed: a {@link FabricError} where a code crossed, else a plain `Error`. */
 export function fromWire(wire: FabricErrorWire): Error {
   const options = wire.cause === null ? undefined : { cause: fromWire(wire.cause) };
+  // A code of a later version is unknown here: its name and message are kept.
   const error =
-    wire.code === null
+    wire.code === null || !Object.hasOwn(FABRIC_ERRORS, wire.code)
       ? new Error(wire.message, options)
       : new FabricError(wire.code, wire.message, wire.details, options);
   error.name = wire.name;

@@ -80,5 +80,7 @@ export type { Quota } from "./tenant.ts";
 export { TENANTS_MAX } from "./tenant.ts";
 export { OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
 export { TimingWheel } from "./timing-wheel.ts";
+export { TwoSlotRecord } from "./two-slot-record.ts";
+export type { RecordBlocks, RecordReading } from "./two-slot-record.ts";
 export { formatId, parseId } from "./ticket.ts";
 export type { BlockTicket, FabricTicket, MemTicket } from "./ticket.ts";

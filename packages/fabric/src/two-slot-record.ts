@@ -78,7 +78,8 @@ export class TwoSlotRecord {
 
   /** A record over all of `blocks`, 2 at least. @throws FabricError `INVALID_ARGUMENT`. */
   constructor(blocks: RecordBlocks) {
-    if (blocks.numBlocks < 2) throw invalidArgument("blocks", "at least 2 blocks", blocks.numBlocks);
+    if (blocks.numBlocks < 2)
+      throw invalidArgument("blocks", "at least 2 blocks", blocks.numBlocks);
     this.#blocks = blocks;
     this.#slotBlocks = Math.floor(blocks.numBlocks / 2);
   }

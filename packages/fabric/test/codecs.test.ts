@@ -9,7 +9,7 @@ const json = jsonCodec<unknown>(systemText);
 describe("jsonCodec()", () => {
   it("gives back every JSON value, keys like __proto__ as plain properties", () => {
     fc.assert(
-      fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+      fc.property(fc.jsonValue({ maxDepth: 3 }), (value) => {
         const written = JSON.stringify(value);
         expect(JSON.stringify(json.decode(json.encode(value)))).toBe(written);
       }),

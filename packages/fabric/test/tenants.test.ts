@@ -21,6 +21,12 @@ describe("A6: a tenant's quota", () => {
     expect(lease(fabric, "a", 384).bytes).toBe(384);
   });
 
+  it("is whole again once what was leased has ended, however often", () => {
+    using fabric = openManual({ tenants: { a: { memoryBytes: 1_024, leases: 1 } } });
+    for (let turn = 0; turn < 5; turn++) lease(fabric, "a", 1_024).release();
+    expect(lease(fabric, "a", 1_024).bytes).toBe(1_024);
+  });
+
   it("of leases counts leases of both kinds until their bytes are back", async () => {
     using fabric = openManual({ tenants: { a: { leases: 2 } } });
     const first = lease(fabric, "a", 64);

@@ -63,7 +63,8 @@ export function encodeLocator(locator: Locator): Uint8Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer);
   view.setUint8(0, version);
   view.setUint8(1, kind + 1);
-  for (const [word, value] of parseId(locator.leaseId).entries()) view.setInt32(4 + word * 4, value, true);
+  for (const [word, value] of parseId(locator.leaseId).entries())
+    view.setInt32(4 + word * 4, value, true);
   view.setUint32(20, checkWord("slot", locator.slot), true);
   view.setUint32(24, checkWord("generation", locator.generation), true);
   const values = locator as unknown as Readonly<Record<string, number>>;

@@ -9,11 +9,14 @@ describe("FenceEpoch", () => {
     expect(FenceEpoch.zero().next().next().value).toBe(2);
   });
 
-  it.each([-1, 1.5, NaN, Infinity, EPOCH_MAX + 1])("of() refuses %s, which is no epoch", (value) => {
-    expect(() => FenceEpoch.of(value)).toThrow(
-      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
-    );
-  });
+  it.each([-1, 1.5, NaN, Infinity, EPOCH_MAX + 1])(
+    "of() refuses %s, which is no epoch",
+    (value) => {
+      expect(() => FenceEpoch.of(value)).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+      );
+    },
+  );
 
   it("next() ends in EXHAUSTED after the last epoch, never in a wrap", () => {
     expect(() => FenceEpoch.of(EPOCH_MAX).next()).toThrow(

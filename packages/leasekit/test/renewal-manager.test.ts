@@ -144,7 +144,7 @@ describe("RenewalManager.tick()", () => {
     const renewals = new RenewalManager(fabric);
     const one = lease(fabric, 1_000);
     // Thread 9 has never said anything; the clock is 0 at its stamp.
-    using _hold = renewals.hold(one, { thread: 9, stallMs: 100, policy: exact });
+    renewals.hold(one, { thread: 9, stallMs: 100, policy: exact });
     expect(tickBoth(renewals, fabric, START_MS + 749).nearExpiry).toBe(0);
     expect(tickBoth(renewals, fabric, START_MS + 750)).toEqual({
       ...nothing,

@@ -90,8 +90,6 @@ export const systemThreads: Threads = {
     own.on("close", () => clearInterval(timer));
     own.unref();
     const introduction: Introduction = { type: introductionType, fabricId, nonce, port };
-    // A thread that reaches a fabric of its own by ticket is its own neighbour; the platform posts to others only.
-    if (ownerThread === threadId) return receive(introduction);
     // To itself a thread posts nothing.
     if (ownerThread === threadId) return receive(introduction);
     // Posted before this returns; the promise tells of the delivery only. An owner that has exited receives nothing,

@@ -1,4 +1,7 @@
-/** A program that runs plans on fabrics of their own, says how they ended and what is left, and then just ends. */
+/**
+ * A program that runs plans on fabrics of their own, says how they ended and what is left, and then just ends. Its
+ * test starts it with a small heap, which its threads have as well.
+ */
 import type { ExecutionEvent, ExecutorOptions, TaskDef } from "@selvage/batch";
 import { Executor } from "@selvage/node";
 import { body, maker, planOf, raw } from "./executor-rig.ts";
@@ -8,7 +11,9 @@ const far = (run: URL): TaskDef => ({ name: "far", inputs: [raw("x")], outputs: 
 async function statusOf(task: TaskDef, options: ExecutorOptions = {}): Promise<string> {
   const plan = planOf([maker(1, 2, 3), task]);
   try {
-    return (await Executor.run(plan, { ttlMs: 100, graceMs: 100, ...options })).status;
+    const { status, tasks } = await Executor.run(plan, { ttlMs: 100, graceMs: 100, ...options });
+    const cause = (tasks[1]?.error as Error | undefined)?.cause as { code?: string } | undefined;
+    return cause?.code ?? status;
   } catch (thrown) {
     return (thrown as Error).message;
   }
@@ -23,6 +28,7 @@ const onLog = (act: () => void) => ({
 const statuses = [
   await statusOf(far(body("double"))),
   await statusOf(far(body("exit"))),
+  await statusOf(far(body("hoards"))),
   await statusOf(far(body("endless")), {
     signal: controller.signal,
     ...onLog(() => controller.abort()),

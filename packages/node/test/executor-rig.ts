@@ -6,11 +6,12 @@ import {
   type ExecutionPlan,
   type ExecutionResult,
   type ExecutorOptions,
+  type ExecutorPorts,
   type TaskDef,
   type TaskId,
 } from "@selvage/batch";
 import { isFabricError } from "@selvage/fabric";
-import { Executor, Fabric } from "@selvage/node";
+import { Executor, Fabric, openTaskThreads } from "@selvage/node";
 
 /** A module whose default export is a body of `task-bodies-worker.ts`. */
 export function body(name: string, query: Readonly<Record<string, string>> = {}): URL {
@@ -54,11 +55,19 @@ export interface Ran {
   readonly missingBytes: number;
 }
 
+/** Two threads for all of a file's runs: a thread takes most of a second to start. */
+export function sharedThreads(): { ports: Partial<ExecutorPorts>; close: () => Promise<void> } {
+  const threads = openTaskThreads({ threads: 2 });
+  const ports = { openRunner: () => ({ ...threads, close: () => Promise.resolve() }) };
+  return { ports, close: () => threads.close() };
+}
+
 /** Runs a plan on a small fabric of the test's. TTLs are short: nobody waits seconds for an expiry. */
 export async function ran(
   plan: ExecutionPlan,
   options: ExecutorOptions = {},
   fabric: Fabric = Fabric.open({ memoryBytes: 1 << 20 }),
+  ports: Partial<ExecutorPorts> = {},
 ): Promise<Ran> {
   using open = fabric;
   const events: ExecutionEvent[] = [];
@@ -66,7 +75,8 @@ export async function ran(
     events.push(event);
     options.onEvent?.(event);
   };
-  const result = await Executor.run(plan, { ttlMs: 300, ...options, fabric: open, onEvent });
+  const own = { ttlMs: 300, ...options, fabric: open, onEvent };
+  const result = await Executor.run(plan, own, ports);
   const { capacityBytes, freeBytes } = open.stats().memory;
   return { result, events, missingBytes: capacityBytes - freeBytes };
 }

@@ -1,9 +1,32 @@
-import type { ExecutionEvent, TaskDef } from "@selvage/batch";
+import type { ExecutionEvent, ExecutionPlan, ExecutorOptions, TaskDef } from "@selvage/batch";
 import type { MemLease } from "@selvage/fabric";
-import { Fabric, openTaskThreads } from "@selvage/node";
-import { Executor } from "@selvage/node";
-import { describe, expect, it } from "vitest";
-import { body, codesOf, errorOf, inline, maker, planOf, ran, raw, within } from "./executor-rig.ts";
+import { Executor, Fabric, openTaskThreads } from "@selvage/node";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import {
+  body,
+  codesOf,
+  errorOf,
+  inline,
+  maker,
+  planOf,
+  ran as ranOn,
+  raw,
+  sharedThreads,
+  within,
+  type Ran,
+} from "./executor-rig.ts";
+
+// Threads take seconds to start on a busy machine; what must not hang is bounded by `within`.
+vi.setConfig({ testTimeout: 60_000 });
+
+const { ports, close } = sharedThreads();
+afterAll(close);
+
+const ran = (
+  plan: ExecutionPlan,
+  options: ExecutorOptions = {},
+  fabric: Fabric = Fabric.open({ memoryBytes: 1 << 20 }),
+): Promise<Ran> => ranOn(plan, { ttlMs: 100, ...options }, fabric, ports);
 
 const decoder = new TextDecoder();
 
@@ -26,6 +49,29 @@ const far = (run: URL, more: Partial<TaskDef> = {}): TaskDef => ({
   run,
   ...more,
 });
+
+const cancelled = async (run: URL, when: (event: ExecutionEvent) => boolean, graceMs = 150) => {
+  const controller = new AbortController();
+  const startedAt = performance.now();
+  let abortedAt = startedAt;
+  const onEvent = (event: ExecutionEvent): void => {
+    if (controller.signal.aborted || !when(event)) return;
+    abortedAt = performance.now();
+    controller.abort(new Error("enough"));
+  };
+  const plan = planOf([maker(1, 2), far(run), { name: "after", run: () => {} }]);
+  const done = await within(
+    30_000,
+    ran(plan, { signal: controller.signal, graceMs, onEvent, ttlMs: 400 }),
+  );
+  const { result } = done;
+  expect(result.tasks.map(({ status }) => status)).toEqual(["succeeded", "cancelled", "cancelled"]);
+  expect([result.status, done.missingBytes, result.bytes.active]).toEqual(["cancelled", 0, 0]);
+  return { ...done, tookMs: performance.now() - abortedAt };
+};
+const starts = (event: ExecutionEvent): boolean =>
+  event.type === "task" && event.name === "far" && event.newState === "running";
+const logs = (event: ExecutionEvent): boolean => event.type === "log";
 
 describe("A task on a worker thread", () => {
   it("reads and allocates by ticket: a byte flipped in the lease is what it computes with", async () => {
@@ -125,12 +171,11 @@ describe("A task on a worker thread", () => {
     ],
   ])("fails when its module %s, and its leases end", async (_what, run, code) => {
     const { result, events, missingBytes } = await within(
-      10_000,
+      30_000,
       ran(planOf([maker(1), far(run)]), { teardown: "eager" }),
     );
     const [came] = codesOf(result, "far");
-    if (typeof code === "string") expect(came).toBe(code);
-    else expect(came).toMatch(code);
+    expect(came).toMatch(typeof code === "string" ? new RegExp(`^${code}$`) : code);
     expect(result).toMatchObject({
       status: "failed",
       succeeded: 1,
@@ -192,7 +237,7 @@ describe("A task on a worker thread", () => {
       { name: "after", outputs: [raw("z")], run: body("afterLinger") },
       reader(said, "z"),
     ]);
-    const { result, events, missingBytes } = await within(10_000, ran(plan));
+    const { result, events, missingBytes } = await within(30_000, ran(plan));
     expect([result.status, said, missingBytes]).toEqual([
       "succeeded",
       ["LEASE_EXPIRED LEASE_EXPIRED"],
@@ -240,29 +285,24 @@ describe("Worker threads of a run", () => {
     expect([result.status, errorOf(result, "a")]).toEqual(["succeeded", undefined]);
   });
 
-  it("serve more tasks than there are threads, never more at a time than there are", async () => {
-    let running = 0;
-    let most = 0;
-    const onEvent = (event: ExecutionEvent): void => {
-      if (event.type !== "task") return;
-      if (event.newState === "running") most = Math.max(most, ++running);
-      if (event.oldState === "running") running--;
-    };
+  it("serve more tasks than there are threads, and are no more than there may be", async () => {
+    const seen = new Set<string>();
     const tasks = Array.from({ length: 9 }, (_, at) => ({
       name: `t${at}`,
-      outputs: [{ name: `y${at}`, format: "raw" as const }],
       run: inline(
-        `export default async (c) => { await new Promise((r) => setTimeout(r, 20)); c.allocate("y${at}", 8)[0] = ${at} }`,
+        `import { threadId } from "node:worker_threads"; export default (c) => c.log(String(threadId)) // ${at}`,
       ),
     }));
     using fabric = Fabric.open({ memoryBytes: 1 << 20 });
+    const onEvent = (event: ExecutionEvent): void => {
+      if (event.type === "log") seen.add(event.message);
+    };
     const result = await Executor.run(
       planOf(tasks, []),
-      { fabric, teardown: "eager", onEvent },
+      { fabric, onEvent },
       { openRunner: () => openTaskThreads({ threads: 2 }) },
     );
-    expect([result.succeeded, most]).toEqual([9, 2]);
-    expect(result.leases).toMatchObject({ granted: 9, released: 9 });
+    expect([result.succeeded, seen.size <= 2]).toEqual([9, true]);
   });
 
   it("are kept warm from wave to wave", async () => {
@@ -285,33 +325,6 @@ describe("Worker threads of a run", () => {
 });
 
 describe("Cancelling a run with worker threads", () => {
-  const cancelled = async (run: URL, when: (event: ExecutionEvent) => boolean, graceMs = 150) => {
-    const controller = new AbortController();
-    const startedAt = performance.now();
-    let abortedAt = startedAt;
-    const onEvent = (event: ExecutionEvent): void => {
-      if (controller.signal.aborted || !when(event)) return;
-      abortedAt = performance.now();
-      controller.abort(new Error("enough"));
-    };
-    const plan = planOf([maker(1, 2), far(run), { name: "after", run: () => {} }]);
-    const done = await within(
-      10_000,
-      ran(plan, { signal: controller.signal, graceMs, onEvent, ttlMs: 400 }),
-    );
-    const { result } = done;
-    expect(result.tasks.map(({ status }) => status)).toEqual([
-      "succeeded",
-      "cancelled",
-      "cancelled",
-    ]);
-    expect([result.status, done.missingBytes, result.bytes.active]).toEqual(["cancelled", 0, 0]);
-    return { ...done, tookMs: performance.now() - abortedAt };
-  };
-  const starts = (event: ExecutionEvent): boolean =>
-    event.type === "task" && event.name === "far" && event.newState === "running";
-  const logs = (event: ExecutionEvent): boolean => event.type === "log";
-
   it.each<[what: string, run: URL, when: (event: ExecutionEvent) => boolean]>([
     ["an endless loop", body("endless"), logs],
     ["an endless loop that has allocated", body("endless", { allocate: "1" }), logs],
@@ -344,7 +357,7 @@ describe("Cancelling a run with worker threads", () => {
     const tasks = ["a", "b", "c", "d"].map((name) => ({ name, run: body("listening") }));
     using fabric = Fabric.open({ memoryBytes: 1 << 20 });
     const result = await within(
-      10_000,
+      30_000,
       Executor.run(
         planOf(tasks, []),
         { fabric, signal: controller.signal, onEvent, graceMs: 8_000 },

@@ -1,9 +1,37 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { ExecutionEvent, TaskContext, TaskDef } from "@selvage/batch";
+import type {
+  ExecutionEvent,
+  ExecutionPlan,
+  ExecutorOptions,
+  TaskContext,
+  TaskDef,
+} from "@selvage/batch";
 import { Executor, Fabric } from "@selvage/node";
-import { describe, expect, it } from "vitest";
-import { body, codesOf, maker, planOf, ran, raw, within } from "./executor-rig.ts";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import {
+  body,
+  codesOf,
+  maker,
+  planOf,
+  ran as ranOn,
+  raw,
+  sharedThreads,
+  within,
+  type Ran,
+} from "./executor-rig.ts";
+
+// Threads take seconds to start on a busy machine; what must not hang is bounded by `within`.
+vi.setConfig({ testTimeout: 60_000 });
+
+const { ports, close } = sharedThreads();
+afterAll(close);
+
+const ran = (
+  plan: ExecutionPlan,
+  options: ExecutorOptions = {},
+  fabric: Fabric = Fabric.open({ memoryBytes: 1 << 20 }),
+): Promise<Ran> => ranOn(plan, options, fabric, ports);
 
 const TTL_MS = 300;
 /** Two ticks, a look, and a busy machine of two cores. */
@@ -54,9 +82,29 @@ const diamondEdges = [
   ["here", "load"],
 ] as const;
 
+const silent = (ms: number, beat?: (context: TaskContext) => void): TaskDef => ({
+  name: "work",
+  inputs: [raw("x")],
+  outputs: [raw("y")],
+  run: (context) => {
+    context.input("x");
+    context.allocate("y", 10).fill(1);
+    busy(ms, beat === undefined ? undefined : () => beat(context));
+  },
+});
+const onWorker = (name: "silent" | "telling", ms: number): TaskDef => ({
+  name: "work",
+  inputs: [raw("x")],
+  outputs: [raw("y")],
+  run: body(name, { ms: String(ms) }),
+});
+
+const wide = (count: number): TaskDef[] =>
+  Array.from({ length: count }, (_, at) => ({ name: `t${at}`, run: () => {} }));
+
 describe("A run on real time, torn down by expiry,", () => {
   it("ends every lease as expired, none before its deadline, has every byte back, within TTL and two ticks", async () => {
-    const fabric = Fabric.open({ memoryBytes: 128 * 1_024 });
+    const fabric = Fabric.open({ memoryBytes: 256 * 1_024 });
     const late: number[] = [];
     const onEvent = (event: ExecutionEvent): void => {
       if (event.type === "lease" && event.event.type === "expired")
@@ -112,23 +160,9 @@ describe("A run on real time, torn down by expiry,", () => {
   });
 });
 
+// A renewal comes when 65 to 85 % of the TTL are over: TTLs are so long that a busy machine's threads get there in time,
+// except where the lease is to be lost.
 describe("Renewing beside the work", () => {
-  const silent = (ms: number, beat?: (context: TaskContext) => void): TaskDef => ({
-    name: "work",
-    inputs: [raw("x")],
-    outputs: [raw("y")],
-    run: (context) => {
-      context.input("x");
-      context.allocate("y", 10).fill(1);
-      busy(ms, beat && (() => beat(context)));
-    },
-  });
-  const onWorker = (name: "silent" | "telling", ms: number): TaskDef => ({
-    name: "work",
-    inputs: [raw("x")],
-    outputs: [raw("y")],
-    run: body(name, { ms: String(ms) }),
-  });
   const last: TaskDef = {
     name: "last",
     inputs: [raw("x"), raw("y")],
@@ -136,13 +170,13 @@ describe("Renewing beside the work", () => {
   };
 
   it.each<[where: string, work: TaskDef]>([
-    ["this thread", silent(1_200)],
-    ["a worker thread", onWorker("silent", 1_200)],
-  ])("keeps leases through synchronous work of four TTLs on %s", async (_where, work) => {
-    const { result, missingBytes } = await ran(planOf([maker(1), work, last]), { ttlMs: TTL_MS });
+    ["this thread", silent(2_400)],
+    ["a worker thread", onWorker("silent", 2_400)],
+  ])("keeps leases through synchronous work of three TTLs on %s", async (_where, work) => {
+    const { result, missingBytes } = await ran(planOf([maker(1), work, last]), { ttlMs: 800 });
     expect([result.status, codesOf(result, "work"), missingBytes]).toEqual(["succeeded", [], 0]);
     expect(result.leases).toMatchObject({ granted: 2, expired: 2 });
-    expect(result.renewals).toBeGreaterThanOrEqual(4);
+    expect(result.renewals).toBeGreaterThanOrEqual(3);
   });
 
   it.each<[where: string, work: TaskDef]>([
@@ -176,13 +210,26 @@ describe("Renewing beside the work", () => {
     },
   );
 
+  it("lets such work end LEASE_EXPIRED also where another holder has kept the lease all the while", async () => {
+    const states: string[] = [];
+    const fabric = Fabric.open({ memoryBytes: 1 << 20 });
+    const onEvent = (event: ExecutionEvent): void => {
+      if (event.type === "task" && event.name === "work" && event.newState === "failed")
+        states.push(...fabric.leases().map(({ label, state }) => `${label} ${state}`));
+    };
+    const work: TaskDef = { name: "work", inputs: [raw("x")], run: body("reads", { ms: "2000" }) };
+    const plan = planOf([maker(1), work]);
+    const { result } = await ran(plan, { ttlMs: 500, stallMs: 250, onEvent }, fabric);
+    expect([codesOf(result, "work"), states]).toEqual([["LEASE_EXPIRED"], ["make/x active"]]);
+  });
+
   it.each<[where: string, work: TaskDef]>([
-    ["this thread", silent(1_200, (context) => context.progress())],
-    ["a worker thread", onWorker("telling", 1_200)],
+    ["this thread", silent(2_400, (context) => context.progress())],
+    ["a worker thread", onWorker("telling", 2_400)],
   ])(
     "keeps the lease of work on %s that says by ctx.progress() that it advances",
     async (_where, work) => {
-      const { result } = await ran(planOf([maker(1), work, last]), { ttlMs: 200, stallMs: 250 });
+      const { result } = await ran(planOf([maker(1), work, last]), { ttlMs: 800, stallMs: 700 });
       expect([result.status, codesOf(result, "work")]).toEqual(["succeeded", []]);
     },
   );
@@ -195,12 +242,12 @@ describe("Renewing beside the work", () => {
       outputs: [raw("y")],
       run: async (context) => {
         context.allocate("y", 1);
-        await pause(700);
+        await pause(2_000);
       },
     };
-    const { result } = await ran(planOf([maker(1), work, last]), { ttlMs: 200 }, fabric);
+    const { result } = await ran(planOf([maker(1), work, last]), { ttlMs: 800 }, fabric);
     expect([result.status, result.leases.expired]).toEqual(["succeeded", 2]);
-    expect(result.renewals).toBeGreaterThanOrEqual(3);
+    expect(result.renewals).toBeGreaterThanOrEqual(2);
   });
 });
 
@@ -212,7 +259,8 @@ describe("Executor.run() without a fabric", () => {
 
   it("leaves no thread and no handle: the process ends by itself, whatever became of the tasks", async () => {
     const path = fileURLToPath(new URL("./executor-process.ts", import.meta.url));
-    const child = spawn(process.execPath, [...process.execArgv, path], {
+    const flags = [...process.execArgv, "--max-old-space-size=96"];
+    const child = spawn(process.execPath, [...flags, path], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     let out = "";
@@ -220,14 +268,14 @@ describe("Executor.run() without a fabric", () => {
     child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
     child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
     const code = await within(
-      20_000,
+      40_000,
       new Promise((resolve) => {
         child.on("close", resolve);
       }),
     ).finally(() => child.kill());
     expect(err).toBe("");
     expect(JSON.parse(out)).toEqual({
-      statuses: ["succeeded", "failed", "cancelled", "watcher threw"],
+      statuses: ["succeeded", "failed", "ERR_WORKER_OUT_OF_MEMORY", "cancelled", "watcher threw"],
       left: [],
     });
     expect(code).toBe(0);
@@ -236,8 +284,6 @@ describe("Executor.run() without a fabric", () => {
 
 describe("Executor.run() of a wide graph", () => {
   it("costs a millisecond a task at most, and in number of tasks no more than its share", async () => {
-    const wide = (count: number): TaskDef[] =>
-      Array.from({ length: count }, (_, at) => ({ name: `t${at}`, run: () => {} }));
     using fabric = Fabric.open({ memoryBytes: 1 << 20 });
     const took = async (count: number): Promise<number> => {
       const plan = planOf(wide(count), []);

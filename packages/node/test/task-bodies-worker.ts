@@ -30,6 +30,10 @@ function text(line: string): Uint8Array {
   return new TextEncoder().encode(line);
 }
 
+function sum(column: Iterable<number | bigint> | undefined): number {
+  return [...(column ?? [])].reduce<number>((total, value) => total + Number(value), 0);
+}
+
 const pause = (forMs: number): Promise<void> =>
   new Promise((resolve) => {
     setTimeout(resolve, forMs);
@@ -52,8 +56,6 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
   /** Returns `y`, the sums of the columns of `x`, as columns. */
   sum(context) {
     const x = context.input<Columns>("x");
-    const sum = (column: Iterable<number | bigint> | undefined): number =>
-      [...(column ?? [])].reduce<number>((total, value) => total + Number(value), 0);
     return {
       y: { id: Int32Array.of(sum(x["id"])), big: BigInt64Array.of(BigInt(sum(x["big"]))) },
     };
@@ -69,6 +71,12 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
   },
   exit() {
     process.exit(3);
+  },
+  /** Runs out of memory. */
+  hoards() {
+    const hoard: number[][] = [];
+    // Large ones: V8 gives up a thread on those, and the process on small ones now and then.
+    for (;;) hoard.push(Array.from<number>({ length: 200_000 }).fill(0.5));
   },
   async uncaught() {
     setTimeout(() => {
@@ -87,7 +95,7 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
   listening: (context) =>
     new Promise((_resolve, reject) => {
       context.log("waiting");
-      context.signal.addEventListener("abort", () => reject(context.signal.reason as Error));
+      context.signal.addEventListener("abort", () => reject(context.signal.reason));
     }),
   /** Asks for more than there is, and returns what it was told. */
   greedy(context): TaskOutput {
@@ -125,6 +133,11 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
   /** Allocates, then works in silence. */
   silent(context) {
     context.allocate("y", 10).fill(1);
+    busy(ms);
+  },
+  /** Reads in silence, and makes nothing. */
+  reads(context) {
+    context.input("x");
     busy(ms);
   },
   /** The same, but says that it works. */

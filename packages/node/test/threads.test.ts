@@ -37,6 +37,9 @@ function order(worker: Worker, command: PeerCommand): void {
 const free = (fabric: Fabric) => (): void =>
   expect(fabric.stats().memory.freeBytes).toBe(fabric.options.memoryBytes);
 
+const listeners = (): number => process.listenerCount("workerMessage");
+const tell = (message: unknown): boolean => process.emit("workerMessage", message, 0);
+
 describe("a thread that attached", () => {
   it("is nudged when bytes wait for it, though it is idle, and they go back", async () => {
     const { fabric, seen } = open();
@@ -119,20 +122,18 @@ describe("a thread that attached to a fabric of its own", () => {
 
 describe("systemThreads", () => {
   it("listens on the process once however many fabrics there are, and not after the last", () => {
-    const count = (): number => process.listenerCount("workerMessage");
-    const before = count();
+    const before = listeners();
     const fabrics = [1, 2, 3].map(() => open().fabric);
-    expect(count()).toBe(before + 1);
+    expect(listeners()).toBe(before + 1);
     for (const fabric of fabrics) fabric[Symbol.dispose]();
-    expect(count()).toBe(before);
+    expect(listeners()).toBe(before);
   });
 
   it("does not stumble over messages that are not for it", () => {
-    const { fabric } = open();
-    const emit = (message: unknown): boolean => process.emit("workerMessage", message, 0);
+    open();
     for (const message of [null, undefined, 7, "selvage.introduction", {}, [], { type: 1 }])
-      expect(() => emit(message)).not.toThrow();
+      expect(() => tell(message)).not.toThrow();
     const type = "selvage.introduction";
-    expect(() => emit({ type, fabricId: "none", nonce: 1 })).not.toThrow();
+    expect(() => tell({ type, fabricId: "none", nonce: 1 })).not.toThrow();
   });
 });

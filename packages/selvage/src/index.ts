@@ -57,6 +57,7 @@ export {
   MemLease,
   rawCodec,
   toWire,
+  TwoSlotRecord,
   viewColumns,
   writeColumns,
   type BlockTicket,
@@ -85,7 +86,15 @@ export {
   type ResourceStats,
   type RevokeOptions,
 } from "@selvage/fabric";
-export { EPOCH_MAX, FenceEpoch } from "@selvage/fence";
+export {
+  decodeLocator,
+  encodeLocator,
+  EPOCH_MAX,
+  Fenced,
+  FenceEpoch,
+  FenceGuard,
+  type Locator,
+} from "@selvage/fence";
 export {
   LeaseScope,
   RENEWAL_DEFAULTS,

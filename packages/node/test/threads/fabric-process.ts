@@ -19,6 +19,11 @@ function leaveOpen(): void {
   lease.ticket();
 }
 
+/** Threads of this process, those of the engine and its pool among them. */
+function tasks(): number {
+  return readdirSync("/proc/self/task").length;
+}
+
 function tellWhen(what: string): void {
   console.log(JSON.stringify({ [what]: Date.now() }));
 }
@@ -56,17 +61,17 @@ const modes: Record<string, () => void | Promise<void>> = {
   },
   /** Opens and disposes of 200 fabrics, leasing from each, every fifth with a keeper; tells what is left. */
   async churn() {
-    const tasks = (): number => readdirSync("/proc/self/task").length;
     const before = { tasks: tasks(), listeners: process.listenerCount("workerMessage") };
     let most = 0;
     for (let count = 0; count < 200; count++) {
       const fabric = open(count % 5 === 0 ? "auto" : "manual");
       const lease = fabric.mem().minBytes(1_000).leaseSecs(300).acquire();
-      using _hold = new RenewalManager(fabric).hold(lease);
+      const hold = new RenewalManager(fabric).hold(lease);
       lease.ticket();
       // Half of the keepers are stopped while they start.
       if (count % 10 === 0) await fabric.keeper()?.ready;
       most = Math.max(most, tasks());
+      hold.end();
       fabric[Symbol.dispose]();
     }
     // Keepers end within a period of theirs, each once it has started.
