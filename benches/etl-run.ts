@@ -42,11 +42,7 @@ async function onLeases(rows: number, out: string): Promise<string> {
 }
 
 async function onArrays(rows: number, out: string): Promise<string> {
-  const start = (task: "aggregate" | "enrich"): Worker =>
-    new Worker(new URL("./etl-array-worker.ts", import.meta.url), {
-      workerData: { task, airports },
-    });
-  const workers = [start("aggregate"), start("enrich")] as const;
+  const workers = [startWorker("aggregate"), startWorker("enrich")] as const;
   using file = await openFlights(input);
   const count = Math.min(rows, file.rows);
   const flights: Flights = {
@@ -66,6 +62,12 @@ async function onArrays(rows: number, out: string): Promise<string> {
   const database = path.join(out, "arrays.sqlite");
   loadDatabase(database, delays);
   return database;
+}
+
+function startWorker(task: "aggregate" | "enrich"): Worker {
+  return new Worker(new URL("./etl-array-worker.ts", import.meta.url), {
+    workerData: { task, airports },
+  });
 }
 
 function checksumOf(database: string): number {

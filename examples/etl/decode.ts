@@ -70,12 +70,11 @@ export async function decodeFlights(
         file,
         metadata,
         compressors,
-        parsers: parsers as never,
+        parsers,
         columns: [column],
         rowStart,
         rowEnd,
-        onPage: ({ columnData, rowStart: first }) =>
-          copyPage(column, target, columnData as ArrayLike<unknown>, first, rowEnd),
+        onPage: ({ columnData, rowStart: first }) => copyPage(target, columnData, first, rowEnd),
       }).catch((cause: unknown) => {
         throw unreadable(path, `column ${column}, rows ${rowStart} to ${rowEnd}`, cause);
       });
@@ -88,7 +87,6 @@ export async function decodeFlights(
 }
 
 function copyPage(
-  column: string,
   target: Flights[keyof Flights],
   page: ArrayLike<unknown>,
   first: number,

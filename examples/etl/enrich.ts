@@ -31,6 +31,8 @@ export interface Airport {
   readonly longitude: number;
 }
 
+type Row = Readonly<Record<keyof Airport, string>>;
+
 /** The task. Where `airports.csv` is comes with the module's URL. */
 export default function enrich(context: TaskContext): TaskOutput {
   failFirst(context, import.meta.url);
@@ -45,9 +47,9 @@ export default function enrich(context: TaskContext): TaskOutput {
 
 /** Reads the airports. */
 export function readAirports(path: string): Map<number, Airport> {
-  const rows: Record<string, string>[] = parse(readFileSync(path), { columns: true, bom: true });
+  const rows: Row[] = parse(readFileSync(path), { columns: true, bom: true });
   const airports = new Map<number, Airport>();
-  for (const { iata, name, city, state, latitude, longitude } of rows as unknown as Airport[]) {
+  for (const { iata, name, city, state, latitude, longitude } of rows) {
     const code = codeOf(iata);
     if (code < 0) continue;
     const place = { iata, name, city, state };

@@ -96,8 +96,6 @@ export function buildJob(options: JobOptions): Job {
     });
   };
 
-  const columns = (name: string): DataRef => ({ name, format: "columns" });
-  const raw = (name: string): DataRef => ({ name, format: "raw" });
   const shared = { retries, backoff, inputs: [columns("flights")] };
   const graph = new TaskGraph();
   const extracted = graph.addTask({
@@ -165,6 +163,14 @@ function removeEmpty(folder: string, top: string): void {
   } catch {
     // Not empty, or gone: then it is not ours to remove.
   }
+}
+
+function columns(name: string): DataRef {
+  return { name, format: "columns" };
+}
+
+function raw(name: string): DataRef {
+  return { name, format: "raw" };
 }
 
 /** Reads `TASK[:TIMES]`; without TIMES every attempt fails. @throws FabricError `INVALID_ARGUMENT`. */

@@ -16,5 +16,3 @@ for (const name of ["SIGINT", "SIGTERM"] as const)
 const { runCli } = await import("./cli.ts");
 const status = await runCli(process.argv.slice(2), interrupt.signal);
 process.exitCode = interruptedBy === undefined ? status : exitStatus[interruptedBy];
-
-export {};

@@ -122,5 +122,5 @@ function reason({ newState, error, because }: TaskEvent): string {
   if (error === undefined) return newState;
   const name = isFabricError(error) ? `${error.code}: ` : "";
   const what = newState === "waiting" ? "will try again" : newState;
-  return `${what} (${name}${error instanceof Error ? error.message : String(error)})`;
+  return `${what} (${name}${error instanceof Error ? error.message : JSON.stringify(error)})`;
 }

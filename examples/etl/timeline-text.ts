@@ -17,7 +17,9 @@ export function drawText(timeline: Timeline): string {
     ...leases.map((span): [string, string, string] => {
       const held = { ...span, toMs: Math.min(timeline.settledMs ?? endMs, span.toMs ?? endMs) };
       const whole = bar(span, endMs, "~");
-      const line = [...bar(held, endMs, "-")].map((mark, at) => (mark === " " ? whole[at] : mark));
+      const line = bar(held, endMs, "-")
+        .split("")
+        .map((mark, at) => (mark === " " ? whole[at] : mark));
       return [span.name, line.join(""), `${span.endedAs ?? "active"}, ${formatBytes(span.bytes)}`];
     }),
   ];

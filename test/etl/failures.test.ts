@@ -3,7 +3,9 @@ import { describe, expect, it } from "vitest";
 import { TASKS } from "../../examples/etl/job.ts";
 import { Folder, FLIGHTS, ROWS, runJson, type Ended, type JobDocument } from "./rig.ts";
 
-const quick = ["--rows", String(ROWS), "--ttl-ms", "400"];
+const slice = ["--rows", String(ROWS), "--ttl-ms", "1000"];
+// Where it does not matter how the leases end.
+const quick = [...slice, "--teardown", "eager"];
 
 type Outcome = Ended & { readonly document: JobDocument };
 
@@ -25,7 +27,7 @@ function checkNothingLeft({ document }: Outcome, folder: Folder, before: string[
 describe.concurrent("npm run etl -- --fail", { timeout: 120_000 }, () => {
   it("aggregate:2 succeeds with two retries of aggregate", async () => {
     using folder = new Folder();
-    const run = await runJson(...quick, "--fail", "aggregate:2", "--out", folder.at("out"));
+    const run = await runJson(...slice, "--fail", "aggregate:2", "--out", folder.at("out"));
     expect([run.code, run.document.status]).toEqual([0, "succeeded"]);
     const retries = run.document.tasks.map(({ retriesUsed }) => retriesUsed);
     expect(retries).toEqual([0, 2, 0, 0]);
@@ -44,7 +46,7 @@ describe.concurrent("npm run etl -- --fail", { timeout: 120_000 }, () => {
     "%s fails it in every attempt, skips what needs it, and leaves nothing",
     async (name) => {
       using folder = new Folder();
-      const run = await runJson(...quick, "--fail", name, "--out", folder.at("a", "b", "out"));
+      const run = await runJson(...slice, "--fail", name, "--out", folder.at("a", "b", "out"));
       expect([run.code, run.document.status]).toEqual([1, "failed"]);
       expect(statuses(run)).toEqual(after[name]);
       expect(task(run, name)).toMatchObject({
@@ -90,12 +92,6 @@ const brokenInputs: readonly BrokenInput[] = [
   {
     name: "a file cut near its end",
     bytes: () => whole.subarray(0, -1_000),
-    code: "DECODE",
-    message: "not a parquet file",
-  },
-  {
-    name: "a file cut at its last byte",
-    bytes: () => whole.subarray(0, -1),
     code: "DECODE",
     message: "not a parquet file",
   },
@@ -153,7 +149,7 @@ describe.concurrent("npm run etl -- --input", { timeout: 120_000 }, () => {
 describe.concurrent("npm run etl without the means", { timeout: 120_000 }, () => {
   it("--memory-mib 8 ends in CAPACITY_EXCEEDED, which says how much was asked for, and leaves nothing", async () => {
     using folder = new Folder();
-    const run = await runJson("--memory-mib", "8", "--ttl-ms", "400", "--out", folder.at("out"));
+    const run = await runJson("--memory-mib", "8", "--ttl-ms", "1000", "--out", folder.at("out"));
     expect([run.code, run.document.status]).toEqual([1, "failed"]);
     expect(task(run, "extract")?.error?.code).toBe("CAPACITY_EXCEEDED");
     expect(task(run, "extract")?.error?.message).toMatch(/360\d{5} bytes/);
@@ -176,11 +172,8 @@ describe.concurrent("npm run etl without the means", { timeout: 120_000 }, () =>
 
   const commands: readonly [string, readonly string[], string][] = [
     ["a task to fail that there is not", ["--fail", "nothing"], "--fail"],
-    ["a number of failures that is none", ["--fail", "load:often"], "--fail"],
     ["a number of rows that is none", ["--rows", "many"], "--rows"],
-    ["a TTL of nothing", ["--ttl-ms", "0"], "--ttl-ms"],
     ["a teardown that there is not", ["--teardown", "later"], "--teardown"],
-    ["an option that there is not", ["--speed", "9"], "--speed"],
     ["more memory than there are numbers for", ["--memory-mib", "99999999999"], "memoryBytes"],
   ];
 

@@ -227,7 +227,7 @@ describe("an extract that blocks its thread for longer than the TTL", { timeout 
 describe("npm run etl -- --ttl-ms 300", { timeout }, () => {
   it("succeeds although the work takes several TTLs", async () => {
     using folder = new Folder();
-    const args = ["--rows", "1500000", "--ttl-ms", "300", "--out", folder.path];
+    const args = ["--rows", "1000000", "--ttl-ms", "300", "--out", folder.path];
     const { code, document } = await runJson(...args);
     expect([code, document.status], JSON.stringify(document.tasks)).toEqual([0, "succeeded"]);
     expect(document.renewals).toBeGreaterThan(0);

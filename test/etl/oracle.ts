@@ -15,7 +15,7 @@ import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "h
 import { compressors } from "hyparquet-compressors";
 
 /** A row of `airport_delays`. A type, not an interface, so that it passes for a record. */
-export type AirportDelays = {
+type AirportDelays = {
   readonly iata: string;
   readonly name: string | null;
   readonly city: string | null;
@@ -26,7 +26,7 @@ export type AirportDelays = {
 };
 
 /** A row of `route_delays`. A type for the same reason. */
-export type RouteDelays = {
+type RouteDelays = {
   readonly origin: string;
   readonly destination: string;
   readonly flights: number;

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { commandLine, Folder, inTurn, ROWS, runJson, runProcess, startProgram } from "./rig.ts";
 import { textsOf } from "./xml.ts";
 
-const quick = ["--rows", String(ROWS), "--ttl-ms", "700"];
+const quick = ["--rows", String(ROWS), "--ttl-ms", "1000"];
 const escape = "\u001B";
 const spans = ["wave 1", "wave 2", "wave 3", "extract", "aggregate", "enrich", "load"];
 const leaseNames = [

@@ -23,6 +23,7 @@ import { isModule } from "./task.ts";
 import type { TaskRunner } from "./task-runner.ts";
 
 /** Runs plans, wave by wave. */
+// oxlint-disable-next-line typescript/no-extraneous-class -- hosts extend it with their ports: `Executor.run(plan)`
 export class Executor {
   /**
    * Runs a plan once. Resolves when every task has its outcome and every lease of the run has ended and given its
@@ -132,7 +133,6 @@ class Run {
 
   async run(): Promise<ExecutionResult> {
     const startedAtMs = this.#fabric.nowMs();
-    const renewedBefore = this.#renewals?.renewedTotal ?? 0;
     const stopLooking = this.#ports.timer.every(lookEveryMs, () => this.#look());
     const { signal } = this.#options;
     const onAbort = (): void => this.#cancel();
@@ -145,7 +145,7 @@ class Run {
       else this.#perform(this.#machine.start());
       await this.#settled.promise;
       const settledAtMs = this.#fabric.nowMs();
-      const renewals = (this.#renewals?.renewedTotal ?? 0) - renewedBefore;
+      const renewals = this.#shelf.renewed;
       await this.#runner?.close();
       await this.#teardown();
       // Not before: what a failed run leased is given back like any other's.
@@ -158,6 +158,7 @@ class Run {
       for (const book of this.#books.values()) book.running?.giveUp();
       await this.#runner?.close();
       this.#ledger.close();
+      if (this.#options.renewals === undefined) this.#renewals?.[Symbol.dispose]();
       stopLooking();
     }
   }

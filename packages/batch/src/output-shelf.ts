@@ -31,9 +31,17 @@ export interface ShelfOptions {
   readonly teardown: Teardown;
 }
 
+/**
+ * Intermediate leases are short, and the keeper may have to wait for a processor that every task wants: a renewal at
+ * 40 % of the TTL leaves half of it for that.
+ */
+const policy = { renewAtFraction: 0.4 } as const;
+
 /** Leases outputs, keeps them, and lets them go. */
 export class OutputShelf {
   readonly #options: ShelfOptions;
+  // Everything that was ever kept, to count its renewals: holds of attempts, and scopes of outputs.
+  readonly #kept: { readonly renewed: number }[] = [];
   readonly #outputs = new Map<string, Shelf>();
 
   constructor(options: ShelfOptions) {
@@ -52,13 +60,16 @@ export class OutputShelf {
   /** Has a lease renewed while `thread` makes progress. Undefined when nothing renews. */
   hold(lease: MemLease, thread: number): Hold | undefined {
     const { renewals, ttlMs, stallMs } = this.#options;
-    return renewals?.hold(lease, { ttlMs, stallMs, thread });
+    const hold = renewals?.hold(lease, { ttlMs, stallMs, thread, policy });
+    if (hold !== undefined) this.#kept.push(hold);
+    return hold;
   }
 
   /** Puts an output on the shelf, for the tasks that will read it. */
   put(output: ShelvedOutput, consumers: readonly string[]): void {
     const { renewals, ttlMs, stallMs } = this.#options;
-    const scope = new LeaseScope(renewals, { ttlMs, stallMs });
+    const scope = new LeaseScope(renewals, { ttlMs, stallMs, policy });
+    this.#kept.push(scope);
     const members = new Map(consumers.map((consumer) => [consumer, scope.join()]));
     scope.add(output.lease);
     const shelf = { ...output, scope, members };
@@ -89,6 +100,11 @@ export class OutputShelf {
   /** Lets a lease go that will not be an output: of a failed attempt, or replaced. */
   abandon(lease: MemLease): void {
     if (this.#options.teardown === "eager") lease.release();
+  }
+
+  /** Renewals of the run's leases so far. */
+  get renewed(): number {
+    return this.#kept.reduce((sum, kept) => sum + kept.renewed, 0);
   }
 
   /** Lets everything go. */

@@ -138,7 +138,9 @@ export class AttachedSite implements LeaseSite {
 
   nowMs(): number {
     const clockMs = this.control.nowMs();
-    return this.control.handle.manual ? clockMs : Math.max(this.#clock.nowMs(), clockMs);
+    return this.control.handle.manual
+      ? clockMs
+      : Math.max(Math.floor(this.#clock.nowMs()), clockMs);
   }
 
   attend(slot: number): void {

@@ -154,8 +154,8 @@ export function writeColumns(view: Uint8Array, columns: Columns): void {
   for (const [name, column] of Object.entries(columns)) {
     const target = laid[name] as Column;
     if (column instanceof BigInt64Array || column instanceof BigUint64Array)
-      (target as BigInt64Array).set(column as BigInt64Array);
-    else (target as Float64Array).set(column as Float64Array);
+      (target as BigInt64Array).set(column);
+    else (target as Float64Array).set(column);
   }
 }
 

@@ -26,13 +26,13 @@ export const ATTENTION_AT = 32;
 /** Set to 1 when the fabric closes. */
 export const STOP_AT = 48;
 /** First thread entry. */
-export const THREADS_AT = 64;
+const THREADS_AT = 64;
 /** How many threads can attach to one fabric at a time, its owner's entry 0 among them. */
 export const THREADS_MAX = 256;
 /** Words of one thread entry, and of one slot: a cache line. */
-export const LINE_WORDS = 16;
+const LINE_WORDS = 16;
 /** First lease slot. */
-export const SLOTS_AT: number = THREADS_AT + THREADS_MAX * LINE_WORDS;
+const SLOTS_AT: number = THREADS_AT + THREADS_MAX * LINE_WORDS;
 
 /** Offsets inside a thread entry. */
 export const THREAD_NONCE = 0;

@@ -55,7 +55,7 @@ export type Renewal = "renewed" | "late" | "warned" | "ended";
 /** {@link ControlPlane.extend}'s refusals: numbers, because a deadline and its reason come back in one. */
 export const LATE = -1;
 export const BEING_REVOKED = -2;
-export const ENDED = -3;
+const ENDED = -3;
 
 /** The clock word and the authority words, over one control memory. */
 export class ControlPlane {

@@ -13,6 +13,7 @@ const writeLoopMax = 48;
 const readLoopMax = 96;
 
 // Not the target's own `set`, which would be handed the arena.
+// oxlint-disable-next-line typescript/unbound-method -- called by `setBytes.call(target, ...)` only
 const setBytes: Uint8Array["set"] = Uint8Array.prototype.set;
 
 /** Copies all of `target.length` bytes from `at` of an arena. Allocates nothing up to 96 bytes. */

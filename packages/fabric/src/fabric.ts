@@ -45,8 +45,8 @@ export interface FabricPorts {
 export interface Keeper {
   /** Resolves once it is at work. Never rejects. */
   readonly ready: Promise<void>;
-  /** Sweeps a renewal desk (`@selvage/leasekit`) as well. */
-  watch(desk: SharedArrayBuffer): void;
+  /** Sweeps a renewal desk (`@selvage/leasekit`) as well, until the returned function is called. */
+  watch(desk: SharedArrayBuffer): () => void;
   stop(): void;
 }
 
@@ -210,7 +210,7 @@ export class Fabric implements Disposable, AsyncDisposable {
       record.lease.generation === ticket.generation &&
       this.control.hasId(ticket.slot, parseId(ticket.leaseId));
     if (!isHere || !record.lease.isLive) throw endedOrUnknown(this.control, ticket);
-    return record.lease as BlockLease;
+    return record.lease;
   }
 
   /** The leases that stand, in no order. */

@@ -45,9 +45,6 @@ const names: readonly (LeaseState | undefined)[] = [
 
 /** The largest generation; a slot that reached it takes no more leases. */
 export const GENERATION_MAX = 0xf_ffff;
-/** The largest deadline, in milliseconds from the base. */
-export const DEADLINE_MAX: number = 2 ** 40 - 1;
-
 /** Builds the high word. `deadline` is in milliseconds from the base. */
 export function packHigh(generation: number, state: number, deadline: number): number {
   return (generation << 12) | (state << 8) | Math.floor(deadline / 0x1_0000_0000);

@@ -97,7 +97,7 @@ export class Lessor implements LeaseSite {
 
   /** Real time, never behind the fabric's clock. */
   nowMs(): number {
-    return Math.max(this.#realMs(), this.control.nowMs());
+    return Math.max(Math.floor(this.#realMs()), this.control.nowMs());
   }
 
   /** Grants a lease. Bytes are zero. @throws FabricError `CAPACITY_EXCEEDED`. */

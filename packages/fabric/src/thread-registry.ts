@@ -50,14 +50,6 @@ export function forgetThread(control: ControlPlane, nonce: number): void {
   }
 }
 
-/** How many threads are attached, the owner aside. */
-export function countThreads(control: ControlPlane): number {
-  let count = 0;
-  for (let thread = 1; thread < THREADS_MAX; thread++)
-    if (control.words.load(threadAt(thread) + THREAD_NONCE) !== 0) count++;
-  return count;
-}
-
 /** The clock at a thread's last progress, low word. */
 export function progressOf(control: ControlPlane, thread: number): number {
   return control.words.load(threadAt(thread) + THREAD_PROGRESS);

@@ -139,7 +139,7 @@ export async function rejectionOf(promise: Promise<unknown>): Promise<FabricErro
 }
 
 /** What the four accounts of a kind add up to; A1 says: its capacity. */
-export function sumOf(stats: ResourceStats): number {
+function sumOf(stats: ResourceStats): number {
   return stats.leasedBytes + stats.freeBytes + stats.quarantinedBytes + stats.fencedBytes;
 }
 

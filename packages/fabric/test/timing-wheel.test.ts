@@ -201,24 +201,24 @@ describe("TimingWheel.schedule() and cancel()", () => {
 
 describe("TimingWheel.scheduleBy()", () => {
   it("arms a slot, arms it earlier, and leaves it where it is due earlier already", () => {
-    const startMs = 1_000;
-    const wheel = new TimingWheel(1, startMs);
+    const beginMs = 1_000;
+    const wheel = new TimingWheel(1, beginMs);
     const dueAtMs: number[] = [];
     const step = (nowMs: number): number =>
       wheel.advance(nowMs, () => {
         dueAtMs.push(nowMs);
         return -1;
       });
-    wheel.scheduleBy(0, startMs + 5_000);
-    wheel.scheduleBy(0, startMs + 3_000);
-    wheel.scheduleBy(0, startMs + 9_000);
-    step(startMs + 2_999);
+    wheel.scheduleBy(0, beginMs + 5_000);
+    wheel.scheduleBy(0, beginMs + 3_000);
+    wheel.scheduleBy(0, beginMs + 9_000);
+    step(beginMs + 2_999);
     expect(dueAtMs).toEqual([]);
-    step(startMs + 3_000);
-    expect(dueAtMs).toEqual([startMs + 3_000]);
+    step(beginMs + 3_000);
+    expect(dueAtMs).toEqual([beginMs + 3_000]);
     expect(wheel.isArmed(0)).toBe(false);
-    step(startMs + 10_000);
-    expect(dueAtMs).toEqual([startMs + 3_000]);
+    step(beginMs + 10_000);
+    expect(dueAtMs).toEqual([beginMs + 3_000]);
   });
 });
 

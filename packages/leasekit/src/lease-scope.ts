@@ -33,6 +33,8 @@ export class LeaseScope implements Disposable {
   readonly #holds: Hold[] = [];
   #consumers = 0;
   #isOver = false;
+  // Renewals of the holds that have ended.
+  #endedRenewed = 0;
 
   constructor(renewals: RenewalManager | undefined, options: HoldOptions = {}) {
     this.#renewals = renewals;
@@ -47,6 +49,11 @@ export class LeaseScope implements Disposable {
   /** How many consumers there are. */
   get consumers(): number {
     return this.#consumers;
+  }
+
+  /** Renewals for this scope so far. */
+  get renewed(): number {
+    return this.#holds.reduce((sum, hold) => sum + hold.renewed, this.#endedRenewed);
   }
 
   /** The leases of the scope. */
@@ -81,7 +88,10 @@ export class LeaseScope implements Disposable {
   /** Ends the scope, whoever is in it: nothing is renewed any more. Idempotent. */
   end(): void {
     this.#isOver = true;
-    for (const hold of this.#holds.splice(0)) hold.end();
+    for (const hold of this.#holds.splice(0)) {
+      hold.end();
+      this.#endedRenewed += hold.renewed;
+    }
   }
 
   /** Releases every lease now instead of waiting for its TTL. Ends the scope. */

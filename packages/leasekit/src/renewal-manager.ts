@@ -8,7 +8,7 @@ import {
   type MemLease,
 } from "@selvage/fabric";
 import { DESK_TTL_MAX_MS, RenewalDesk, type DeskReading } from "./renewal-desk.ts";
-import { renewalDeadline, resolveRenewalPolicy, type RenewalPolicy } from "./renewal-policy.ts";
+import { RenewalPolicy, type RenewalFigures } from "./renewal-policy.ts";
 
 /** What one `tick` saw, since the one before. */
 export interface RenewalSummary {
@@ -36,7 +36,7 @@ export interface RenewalOptions {
 export interface HoldOptions {
   /** What each renewal asks for, in milliseconds. Default: what is left of the lease now. */
   readonly ttlMs?: number;
-  readonly policy?: Partial<RenewalPolicy>;
+  readonly policy?: Partial<RenewalFigures>;
   /** Whose progress keeps it: an attached thread's number. Default: the fabric's owner. */
   readonly thread?: number;
   readonly stallMs?: number;
@@ -46,6 +46,8 @@ export interface HoldOptions {
 export interface Hold extends Disposable {
   /** True once the holder was silent past `stallMs` and its last renewal ran out, or the lease ended. */
   readonly isLapsed: boolean;
+  /** Renewals for this hold so far. */
+  readonly renewed: number;
   /** Stops renewing for this holder. Idempotent. */
   end(): void;
 }
@@ -57,6 +59,7 @@ interface Registration {
   readonly lease: MemLease | BlockLease;
   readonly entry: number;
   seenRenewed: number;
+  renewed: number;
   isOpen: boolean;
   /** How it stood when it was closed. */
   lapsed: boolean;
@@ -81,18 +84,19 @@ interface Registration {
  * assert.equal(lease.expiresAtMs, Math.floor(dueAtMs) + 60_000);
  * ```
  */
-export class RenewalManager {
+export class RenewalManager implements Disposable {
   readonly #fabric: Fabric;
   readonly #desk = new RenewalDesk();
   readonly #stallMs: number;
   readonly #registrations = new Set<Registration>();
   readonly #byId = new Map<string, Registration>();
-  #isWatched = false;
-  // Renewals of registrations that ended since the last tick.
-  #closedRenewed = 0;
+  // Takes the desk away from the keeper again; undefined until the keeper has it.
+  #unwatch: (() => void) | undefined;
+  // What the next tick has to tell, of registrations that are no longer there.
+  #untoldRenewed = 0;
+  #totalRenewed = 0;
   #closedFailed = 0;
   #closedExpired = 0;
-  #totalRenewed = 0;
 
   constructor(fabric: Fabric, options: RenewalOptions = {}) {
     this.#fabric = fabric;
@@ -101,10 +105,9 @@ export class RenewalManager {
 
   /** Renewals so far, by whichever thread. */
   get renewedTotal(): number {
-    let open = 0;
     for (const registration of this.#registrations)
-      open += this.#read(registration).renewed - registration.seenRenewed;
-    return this.#totalRenewed + open;
+      this.#take(registration, this.#read(registration));
+    return this.#totalRenewed;
   }
 
   /**
@@ -112,7 +115,7 @@ export class RenewalManager {
    * @throws FabricError `NOT_FOUND` when no such lease stands, `LEASE_EXPIRED`, `REVOKED`, `INVALID_ARGUMENT`,
    * `CAPACITY_EXCEEDED`. After an error an earlier registration stays as it was.
    */
-  register(leaseId: string, expiresAtMs: number, policy?: Partial<RenewalPolicy>): void {
+  register(leaseId: string, expiresAtMs: number, policy?: Partial<RenewalFigures>): void {
     if (!Number.isFinite(expiresAtMs))
       throw invalidArgument("expiresAtMs", "milliseconds since the Unix epoch", expiresAtMs);
     const lease = this.#fabric.find(leaseId);
@@ -140,10 +143,17 @@ export class RenewalManager {
   hold(lease: MemLease | BlockLease, options: HoldOptions = {}): Hold {
     const registration = this.#open(lease, options, undefined);
     const isLapsed = (): boolean => this.#isLapsed(registration);
+    const renewed = (): number => {
+      if (registration.isOpen) this.#take(registration, this.#read(registration));
+      return registration.renewed;
+    };
     const end = (): void => this.#close(registration);
     return {
       get isLapsed() {
         return isLapsed();
+      },
+      get renewed() {
+        return renewed();
       },
       end,
       [Symbol.dispose]: end,
@@ -158,15 +168,14 @@ export class RenewalManager {
   /** Renews what is due, as one who is at work now. */
   tick(nowMs: number): RenewalSummary {
     this.sweep(nowMs);
-    let renewed = this.#closedRenewed;
     let failed = this.#closedFailed;
     let expired = this.#closedExpired;
-    this.#closedRenewed = this.#closedFailed = this.#closedExpired = 0;
+    this.#closedFailed = this.#closedExpired = 0;
     let nearExpiry = 0;
     let nextDueAtMs: number | undefined;
     for (const registration of this.#registrations) {
       const reading = this.#desk.read(this.#fabric.control, registration.entry, nowMs);
-      renewed += this.#take(registration, reading);
+      this.#take(registration, reading);
       if (reading.state === "armed") {
         const dueAtMs = nowMs + reading.dueInMs;
         if (reading.dueInMs <= 0) nearExpiry++;
@@ -179,7 +188,16 @@ export class RenewalManager {
       if (registration.leaseId === undefined) this.#registrations.delete(registration);
       else this.#drop(registration);
     }
+    const renewed = this.#untoldRenewed;
+    this.#untoldRenewed = 0;
     return { renewed, failed, expired, nearExpiry, pending: 0, nextDueAtMs };
+  }
+
+  /** Stops keeping every lease, and gives the desk back. Idempotent. */
+  [Symbol.dispose](): void {
+    for (const registration of [...this.#registrations]) this.#close(registration);
+    this.#unwatch?.();
+    this.#unwatch = undefined;
   }
 
   #open(
@@ -189,7 +207,7 @@ export class RenewalManager {
   ): Registration {
     const nowMs = this.#fabric.nowMs();
     const { expiresAtMs, state } = lease;
-    const policy = resolveRenewalPolicy(options.policy);
+    const policy = new RenewalPolicy(options.policy);
     if (!lease.isLive || expiresAtMs <= nowMs)
       throw new FabricError(
         state === "revoked" ? "REVOKED" : "LEASE_EXPIRED",
@@ -204,7 +222,7 @@ export class RenewalManager {
     // A renewal asks for at least minRenewSecs, clamped to the lease's own TTL: so, for its own TTL.
     const ttlMs = Math.min(ownMs, DESK_TTL_MAX_MS);
     const seed = Number.parseInt(lease.leaseId.slice(0, 8), 16);
-    const renewAfterMs = renewalDeadline(policy, 0, ttlMs, seed);
+    const renewAfterMs = policy.renewalDeadline(0, ttlMs, seed);
     const { control } = this.#fabric;
     const entry = this.#desk.add(control, {
       slot: lease.slot,
@@ -213,20 +231,25 @@ export class RenewalManager {
       ttlMs,
       renewAfterMs,
       stallMs,
-      dueAtMs: Math.min(nowMs + renewAfterMs, renewalDeadline(policy, nowMs, expiresAtMs, seed)),
+      dueAtMs: Math.min(nowMs + renewAfterMs, policy.renewalDeadline(nowMs, expiresAtMs, seed)),
     });
     this.#watch();
     const { renewed: seenRenewed } = this.#desk.read(control, entry, nowMs);
-    const registration = { lease, entry, seenRenewed, isOpen: true, lapsed: false, leaseId };
+    const registration = {
+      lease,
+      entry,
+      seenRenewed,
+      renewed: 0,
+      isOpen: true,
+      lapsed: false,
+      leaseId,
+    };
     this.#registrations.add(registration);
     return registration;
   }
 
   #watch(): void {
-    if (this.#isWatched) return;
-    const keeper = this.#fabric.keeper();
-    keeper?.watch(this.#desk.buffer);
-    this.#isWatched = keeper !== undefined;
+    this.#unwatch ??= this.#fabric.keeper()?.watch(this.#desk.buffer);
   }
 
   #isLapsed(registration: Registration): boolean {
@@ -238,18 +261,19 @@ export class RenewalManager {
     return this.#desk.read(this.#fabric.control, registration.entry, this.#fabric.nowMs());
   }
 
-  // Counts what the entry renewed since it was last looked at.
-  #take(registration: Registration, reading: DeskReading): number {
+  // Notes what the entry renewed since it was last looked at, for the next tick to tell.
+  #take(registration: Registration, reading: DeskReading): void {
     const renewed = reading.renewed - registration.seenRenewed;
     registration.seenRenewed = reading.renewed;
+    registration.renewed += renewed;
+    this.#untoldRenewed += renewed;
     this.#totalRenewed += renewed;
-    return renewed;
   }
 
   #close(registration: Registration): void {
     if (!registration.isOpen) return;
     const reading = this.#read(registration);
-    this.#closedRenewed += this.#take(registration, reading);
+    this.#take(registration, reading);
     registration.lapsed = this.#isLapsed(registration);
     // Unless a tick has told of it already.
     if (reading.state !== "armed" && this.#registrations.has(registration)) {

@@ -54,7 +54,10 @@ export function openKept(options: FabricOptions = {}): Kept {
   const desks: RenewalDesk[] = [];
   const keeper = {
     ready: Promise.resolve(),
-    watch: (desk: SharedArrayBuffer) => void desks.push(new RenewalDesk(desk)),
+    watch(desk: SharedArrayBuffer) {
+      desks.push(new RenewalDesk(desk));
+      return () => void desks.pop();
+    },
     stop() {},
   };
   const fabric = Fabric.open(

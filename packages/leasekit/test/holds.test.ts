@@ -1,5 +1,5 @@
 import { ThreadPulse, type Fabric, type MemLease } from "@selvage/fabric";
-import { renewalDeadline, RenewalManager, resolveRenewalPolicy } from "@selvage/leasekit";
+import { RenewalManager, RenewalPolicy } from "@selvage/leasekit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openKept, START_MS, type Kept } from "./hand-fabric.ts";
@@ -62,7 +62,7 @@ describe("a hold beside the work", () => {
 
   it("agrees with a model over every pattern of progress", () => {
     const ttlMs = 200;
-    const policy = resolveRenewalPolicy();
+    const policy = new RenewalPolicy();
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 30 }), (gaps) => {
         const kept = openKept();
@@ -70,7 +70,7 @@ describe("a hold beside the work", () => {
         const stallMs = 150;
         using hold = new RenewalManager(kept.fabric).hold(one, { stallMs });
         const seed = Number.parseInt(one.leaseId.slice(0, 8), 16);
-        const afterMs = Math.floor(renewalDeadline(policy, 0, ttlMs, seed));
+        const afterMs = Math.floor(policy.renewalDeadline(0, ttlMs, seed));
         let model = { dueMs: afterMs, endMs: ttlMs, lapsed: false };
         let progressMs = 0;
         let clockMs = 0;
@@ -197,6 +197,21 @@ describe("several holds on one lease", () => {
     kept.fabric.progress();
     kept.keep();
     expect([one.state, hold.isLapsed]).toEqual(["expired", true]);
+  });
+
+  it("do not come back by waking up, even where the lease still stands", () => {
+    const kept = openKept();
+    const one = lease(kept.fabric, 200);
+    using hold = new RenewalManager(kept.fabric).hold(one);
+    one.renew(10_000);
+    kept.pass(200);
+    kept.fabric.control.advanceClock(START_MS + 200);
+    // At work again just before the keeper looks.
+    kept.fabric.progress();
+    kept.keep();
+    expect([one.state, hold.isLapsed]).toEqual(["active", true]);
+    keepFor(kept, 1_000, () => kept.fabric.progress());
+    expect([hold.isLapsed, one.expiresAtMs]).toEqual([true, START_MS + 10_000]);
   });
 });
 

@@ -118,25 +118,28 @@ describe("RenewalDesk", () => {
       expect(control.moment(0).deadlineMs).toBe(deadlineMs);
     });
 
-    it.each([5, 60, 105, 150, 190])("lapses a silent hold on time, %i ms from the wrap", (ms) => {
-      const startMs = wrapMs - ms;
-      const control = leaseAt(startMs);
-      const desk = new RenewalDesk();
-      const index = desk.add(control, entry(startMs, { stallMs: 80 }));
-      const seen: [number, DeskState][] = [];
-      for (let nowMs = startMs; nowMs <= startMs + 300; nowMs++) {
-        desk.sweep(control, nowMs);
-        control.advanceClock(nowMs);
-        const { state } = desk.read(control, index, nowMs);
-        if (state !== seen.at(-1)?.[1]) seen.push([nowMs - startMs, state]);
-      }
-      // Renewed once, at 75 ms, before the silence of 80; that ends at 175.
-      expect(seen).toEqual([
-        [0, "armed"],
-        [175, "lapsed"],
-      ]);
-      expect(control.moment(0).deadlineMs).toBe(startMs + 175);
-    });
+    it.each([5, 60, 105, 150, 160, 190])(
+      "lapses a silent hold on time, %i ms from the wrap",
+      (ms) => {
+        const startMs = wrapMs - ms;
+        const control = leaseAt(startMs);
+        const desk = new RenewalDesk();
+        const index = desk.add(control, entry(startMs, { stallMs: 80 }));
+        const seen: [number, DeskState][] = [];
+        for (let nowMs = startMs; nowMs <= startMs + 300; nowMs++) {
+          desk.sweep(control, nowMs);
+          control.advanceClock(nowMs);
+          const { state } = desk.read(control, index, nowMs);
+          if (state !== seen.at(-1)?.[1]) seen.push([nowMs - startMs, state]);
+        }
+        // Renewed once, at 75 ms, before the silence of 80; that ends at 175.
+        expect(seen).toEqual([
+          [0, "armed"],
+          [175, "lapsed"],
+        ]);
+        expect(control.moment(0).deadlineMs).toBe(startMs + 175);
+      },
+    );
   });
 });
 
@@ -210,7 +213,7 @@ describe("D1: threads that sweep while the owner removes and adds", () => {
     const { memory, control } = memoryOf();
     const nowMs = control.advanceClock(1_000_000);
     ThreadPulse.owner(control);
-    for (const slot of [0, 1]) control.grant(slot, 1, 2 ** 39, ids, 0);
+    for (const slot of [0, 1]) control.grant(slot, 1, nowMs + 1, ids, 0);
     const desk = new RenewalDesk();
     const signals = new Int32Array(new SharedArrayBuffer(8));
     const workerData: SweeperData = {
@@ -251,5 +254,9 @@ describe("D1: threads that sweep while the owner removes and adds", () => {
       told,
     ).toEqual([]);
     expect(outcomes.get("armed, renewed"), told).toBeGreaterThan(20);
+    // Nor was either lease renewed by the other's TTL. The clock stood still.
+    expect([0, 1].map((slot) => control.moment(slot).deadlineMs - nowMs)).toEqual([
+      2_000, 2_000_000,
+    ]);
   });
 });

@@ -1,9 +1,8 @@
 import { FabricError, isFabricError, type Fabric, type MemLease } from "@selvage/fabric";
 import {
   RENEWAL_DEFAULTS,
-  renewalDeadline,
   RenewalManager,
-  resolveRenewalPolicy,
+  RenewalPolicy,
   type RenewalSummary,
 } from "@selvage/leasekit";
 import fc from "fast-check";
@@ -64,6 +63,25 @@ describe("RenewalManager.tick()", () => {
     expect(renewals.renewedTotal).toBe(1);
   });
 
+  it("tells the first of several due moments", () => {
+    using fabric = openManual();
+    const renewals = new RenewalManager(fabric);
+    for (const ttlMs of [4_000, 1_000, 2_000]) {
+      const { leaseId, expiresAtMs } = lease(fabric, ttlMs);
+      renewals.register(leaseId, expiresAtMs, exact);
+    }
+    expect(renewals.tick(START_MS).nextDueAtMs).toBe(START_MS + 750);
+  });
+
+  it("is itself progress: who ticks is at work, whenever it last said so", () => {
+    using fabric = openManual();
+    const renewals = new RenewalManager(fabric, { stallMs: 100 });
+    const one = lease(fabric, 1_000);
+    renewals.register(one.leaseId, one.expiresAtMs, exact);
+    fabric.control.advanceClock(START_MS + 740);
+    expect(renewals.tick(START_MS + 760).renewed).toBe(1);
+  });
+
   it("takes the jitter from the lease's id", () => {
     using fabric = openManual();
     const renewals = new RenewalManager(fabric);
@@ -71,7 +89,7 @@ describe("RenewalManager.tick()", () => {
     for (let count = 0; count < 8; count++) {
       const one = lease(fabric, 1_000_000);
       const seed = Number.parseInt(one.leaseId.slice(0, 8), 16);
-      const dueAtMs = renewalDeadline(RENEWAL_DEFAULTS, START_MS, one.expiresAtMs, seed);
+      const dueAtMs = new RenewalPolicy().renewalDeadline(START_MS, one.expiresAtMs, seed);
       renewals.register(one.leaseId, one.expiresAtMs);
       expect(renewals.tick(START_MS).nextDueAtMs).toBe(Math.floor(dueAtMs));
       dues.add(Math.floor(dueAtMs));
@@ -304,7 +322,7 @@ describe("RenewalManager over many leases", () => {
 
   it.each([
     ["the default jitter", 0.14, RENEWAL_DEFAULTS],
-    ["no jitter", 0.2, resolveRenewalPolicy(exact)],
+    ["no jitter", 0.2, new RenewalPolicy(exact)],
   ])(
     "L8: with %s no registered lease ends while ticks come every %d of its TTL",
     (_j, part, policy) => {

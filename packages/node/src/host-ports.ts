@@ -1,10 +1,21 @@
 /** The small ports: timers, randomness, text. */
 import type { Random, Text, Timer } from "@selvage/fabric";
 
+/** The longest delay of one `setTimeout`: 24 days. */
+const delayMsMax = 2 ** 31 - 1;
+
 /** Timers of this thread's event loop. */
 export const systemTimer: Timer = {
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
+    // Node takes a longer delay for 1 ms.
+    let leftMs = delayMs;
+    const next = (): void => {
+      const stepMs = Math.min(leftMs, delayMsMax);
+      leftMs -= stepMs;
+      timer = setTimeout(leftMs > 0 ? next : callback, stepMs);
+    };
+    let timer: NodeJS.Timeout;
+    next();
     return () => clearTimeout(timer);
   },
   every(periodMs, callback) {

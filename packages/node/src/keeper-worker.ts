@@ -18,6 +18,11 @@ export interface KeeperData {
   readonly port: MessagePort;
 }
 
+/** A desk comes, or goes. */
+export type DeskMessage =
+  | { readonly type: "watch"; readonly id: number; readonly desk: SharedArrayBuffer }
+  | { readonly type: "unwatch"; readonly id: number };
+
 /** How often the clock advances, in milliseconds. */
 const periodMs = 10;
 
@@ -28,7 +33,7 @@ function run({ control: handle, memory, offsetMs, port }: KeeperData): void {
   const arena = nodeMemoryProvider.attach(memory, ControlPlane.bytesFor(handle.slots));
   const control = new ControlPlane(arena, handle);
   const clock = new SystemClock(undefined, offsetMs);
-  const desks: RenewalDesk[] = [];
+  const desks = new Map<number, RenewalDesk>();
   const stopWords = new Int32Array(arena.bytes.buffer, stopAt * 4, 1);
   port.postMessage("ready");
   // A wait that ends early is the stop; else it is the period. The loop is bounded by the fabric's life.
@@ -38,13 +43,18 @@ function run({ control: handle, memory, offsetMs, port }: KeeperData): void {
       came !== undefined;
       came = receiveMessageOnPort(port)
     )
-      desks.push(new RenewalDesk(came.message as SharedArrayBuffer));
+      take(desks, came.message as DeskMessage);
     const nowMs = clock.nowMs();
     // Renewals come before the clock: at a deadline that both could decide, a holder at work keeps its lease.
-    for (const desk of desks) desk.sweep(control, nowMs);
+    for (const desk of desks.values()) desk.sweep(control, nowMs);
     control.advanceClock(nowMs);
   }
   port.close();
+}
+
+function take(desks: Map<number, RenewalDesk>, message: DeskMessage): void {
+  if (message.type === "watch") desks.set(message.id, new RenewalDesk(message.desk));
+  else desks.delete(message.id);
 }
 
 run(workerData as KeeperData);

@@ -1,13 +1,14 @@
 /** The keeper: a thread that advances a fabric's clock and renews its leases beside the work. */
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { ControlPlane, Keeper } from "@selvage/fabric";
-import type { KeeperData } from "./keeper-worker.ts";
+import type { DeskMessage, KeeperData } from "./keeper-worker.ts";
 
 /** Starts the keeper of a fabric whose clock's offset is `offsetMs`. Returns at once; the thread is at work some 30 ms later. */
 export function startKeeper(control: ControlPlane, offsetMs: number): Keeper {
   const { port1, port2 } = new MessageChannel();
+  let desks = 0;
   const { handle: memory } = control.memory;
-  if (memory === undefined) return { ready: Promise.resolve(), watch() {}, stop() {} };
+  if (memory === undefined) return { ready: Promise.resolve(), watch: () => () => {}, stop() {} };
   const workerData: KeeperData = { control: control.handle, memory, offsetMs, port: port2 };
   const worker = new Worker(new URL("./keeper-worker.ts", import.meta.url), {
     workerData,
@@ -26,7 +27,9 @@ export function startKeeper(control: ControlPlane, offsetMs: number): Keeper {
   return {
     ready,
     watch(desk) {
-      port1.postMessage(desk);
+      const message: DeskMessage = { type: "watch", id: ++desks, desk };
+      port1.postMessage(message);
+      return () => port1.postMessage({ type: "unwatch", id: message.id } satisfies DeskMessage);
     },
     stop() {
       // The stop word, which the fabric has set, ends the thread within one period.

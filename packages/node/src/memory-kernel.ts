@@ -46,7 +46,7 @@ interface WasmModule {
 }
 
 /** Bytes of a WebAssembly page. */
-export const PAGE_BYTES = 65_536;
+const PAGE_BYTES = 65_536;
 
 /** What 32-bit addresses reach. */
 export const WASM_BYTES_MAX: number = 65_536 * PAGE_BYTES;

@@ -13,7 +13,7 @@ import { WASM_BYTES_MAX, type MemoryKernel, type SharedWasmMemory } from "./memo
  * 0 to 2^30 - 1, the last word of 4 GiB; outside the memory, or at an odd index for a pair, the kernel traps with a
  * `WebAssembly.RuntimeError`. There is no check here on top: it would cost a fifth of a load.
  */
-export class WasmWords implements SharedWords {
+class WasmWords implements SharedWords {
   // Functions in fields, not the exports object: one property read fewer on the way to each call.
   readonly #load: MemoryKernel["load"];
   readonly #store: MemoryKernel["store"];

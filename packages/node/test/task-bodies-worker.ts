@@ -119,7 +119,9 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
   async meet() {
     const channel = new BroadcastChannel("selvage-test-meet");
     const met = new Set([threadId]);
-    channel.addEventListener("message", (event) => met.add((event as MessageEvent<number>).data));
+    channel.addEventListener("message", (event) =>
+      met.add((event as unknown as { readonly data: number }).data),
+    );
     const untilMs = performance.now() + 20_000;
     while (met.size < Number(query.get("with"))) {
       if (performance.now() > untilMs) throw new Error(`alone after 20 s with ${met.size}`);

@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { FabricEventType, MemLease } from "@selvage/fabric";
@@ -38,7 +39,9 @@ const free = (fabric: Fabric) => (): void =>
   expect(fabric.stats().memory.freeBytes).toBe(fabric.options.memoryBytes);
 
 const listeners = (): number => process.listenerCount("workerMessage");
-const tell = (message: unknown): boolean => process.emit("workerMessage", message, 0);
+// The types of `process.emit` know no "workerMessage".
+const emitter: EventEmitter = process;
+const tell = (message: unknown): boolean => emitter.emit("workerMessage", message, 0);
 
 describe("a thread that attached", () => {
   it("is nudged when bytes wait for it, though it is idle, and they go back", async () => {

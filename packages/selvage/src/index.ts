@@ -98,8 +98,8 @@ export {
 export {
   LeaseScope,
   RENEWAL_DEFAULTS,
-  renewalDeadline,
   RenewalManager,
+  RenewalPolicy,
   resolveRetryPolicy,
   RETRY_DEFAULTS,
   retryDelayMs,
@@ -108,7 +108,7 @@ export {
   type HoldOptions,
   type Membership,
   type RenewalOptions,
-  type RenewalPolicy,
+  type RenewalFigures,
   type RenewalSummary,
   type RetryPolicy,
 } from "@selvage/leasekit";
