@@ -165,13 +165,14 @@ export class ControlPlane {
    * time: a lease whose deadline has passed, by it or by the fabric's clock, is never revived.
    */
   renew(slot: number, generation: number, nowMs: number, deadlineMs: number): Renewal {
-    const outcome = this.extend(slot, generation, nowMs, deadlineMs);
+    const outcome = this.extend(slot, generation, Math.max(nowMs, this.nowMs()), deadlineMs);
     if (outcome >= 0) return "renewed";
     return outcome === LATE ? "late" : outcome === BEING_REVOKED ? "warned" : "ended";
   }
 
   /**
    * As {@link renew}, but returns the deadline that stands now; `LATE`, `BEING_REVOKED` or `ENDED` if it refused.
+   * `nowMs` is not behind the fabric's clock.
    *
    * Order W2: the words are read plainly, which may be stale or torn, and the exchange, which is not, holds them
    * against what stands there: it succeeds only if they are current. A refusal is not exchanged, so it is read again
@@ -181,11 +182,11 @@ export class ControlPlane {
     const at = slotAt(slot);
     const { plain, words, baseMs } = this;
     const target = deadlineMs - baseMs;
+    const now = nowMs - baseMs;
     let high = plain[at + 1] as number;
     let low = plain[at] as number;
     for (;;) {
       const deadline = deadlineOf(low, high);
-      const now = Math.max(nowMs - baseMs, this.#clock());
       const isOwn = generationOf(high) === generation && stateOf(high) === ACTIVE;
       if (isOwn && now < deadline && target > deadline) {
         const next = packHigh(generation, ACTIVE, target);

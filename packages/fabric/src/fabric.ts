@@ -140,7 +140,7 @@ export class Fabric implements Disposable, AsyncDisposable {
       guard,
       fenceAfterMs: this.options.fenceAfterMs,
       ownerThread: ports.threads?.threadId ?? 0,
-      nowMs: () => ports.clock.nowMs(),
+      clock: ports.clock,
       nudge: () => this.#threads?.nudge(),
     });
     this.#attachments =

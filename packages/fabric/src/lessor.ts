@@ -12,7 +12,7 @@ import type { LeaseSite } from "./lease-handle.ts";
 import { EXPIRED, isLiveState, RELEASED, REVOKED, WARNED } from "./lease-word.ts";
 import type { LeaseRequest } from "./builders.ts";
 import type { Pool } from "./pool.ts";
-import type { Random } from "./ports.ts";
+import type { Clock, Random } from "./ports.ts";
 import { Quarantine } from "./quarantine.ts";
 import { LeaseRecord, SlotTable, type AnyLease } from "./slot-table.ts";
 import type { Tenant } from "./tenant.ts";
@@ -44,8 +44,7 @@ export interface LessorOptions {
   readonly guard: boolean;
   readonly fenceAfterMs: number;
   readonly ownerThread: number;
-  /** Real time, never behind the fabric's clock where that is not ticked by hand. */
-  readonly nowMs: () => number;
+  readonly clock: Clock;
   readonly nudge: () => void;
 }
 
@@ -70,7 +69,7 @@ export class Lessor implements LeaseSite {
   readonly slots: SlotTable;
   readonly #events: FabricEvents;
   readonly #random: Random;
-  readonly #realMs: () => number;
+  readonly #clock: Clock;
   readonly #wheel: TimingWheel;
   readonly #quarantine: Quarantine;
   readonly #ids: Int32Array<ArrayBuffer> = new Int32Array(idsDrawn * 4);
@@ -85,7 +84,7 @@ export class Lessor implements LeaseSite {
     this.slots = new SlotTable(options.control);
     this.#events = options.events;
     this.#random = options.random;
-    this.#realMs = options.nowMs;
+    this.#clock = options.clock;
     this.#wheel = new TimingWheel(options.control.handle.slots, options.control.handle.baseMs);
     this.#quarantine = new Quarantine(options.control, options.fenceAfterMs, {
       freed: (record) => this.#freed(record),
@@ -97,7 +96,7 @@ export class Lessor implements LeaseSite {
 
   /** Real time, never behind the fabric's clock. */
   nowMs(): number {
-    return Math.max(Math.floor(this.#realMs()), this.control.nowMs());
+    return Math.max(Math.floor(this.#clock.nowMs()), this.control.nowMs());
   }
 
   /** Grants a lease. Bytes are zero. @throws FabricError `CAPACITY_EXCEEDED`. */
