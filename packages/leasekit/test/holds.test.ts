@@ -136,6 +136,23 @@ describe("a hold beside the work", () => {
   });
 });
 
+describe("RenewalManager[Symbol.dispose]()", () => {
+  it("gives its desk back, ends every hold, and leaves the leases to expire", () => {
+    const kept = openKept();
+    const one = lease(kept.fabric, 200);
+    const renewals = new RenewalManager(kept.fabric);
+    const hold = renewals.hold(one, { policy: exact });
+    keepFor(kept, 500);
+    expect([hold.renewed, renewals.renewedTotal]).toEqual([3, 3]);
+    renewals[Symbol.dispose]();
+    renewals[Symbol.dispose]();
+    expect(kept.desks.length).toBe(0);
+    expect([hold.isLapsed, hold.renewed, renewals.renewedTotal]).toEqual([false, 3, 3]);
+    keepFor(kept, 200);
+    expect(one.state).toBe("expired");
+  });
+});
+
 describe("several holds on one lease", () => {
   it("are independent: the silent one lapses at its own TTL, the working one keeps the lease", () => {
     const kept = openKept();

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import {
+  AtomicsWords,
   bufferMemoryProvider,
   ControlPlane,
   OWNER_THREAD,
@@ -8,7 +9,7 @@ import {
   type Renewal,
 } from "@selvage/fabric";
 import { RenewalDesk, type DeskEntry, type DeskState } from "@selvage/leasekit";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { SweeperData } from "./desk-sweeper.ts";
 
 const SLOTS = 4;
@@ -205,6 +206,55 @@ describe("D1: a sweeper that another step comes between", () => {
     desk.sweep(control, 1_075);
     expect(desk.read(control, index, 1_075)).toEqual({ state: "armed", renewed: 1, dueInMs: 80 });
     expect(control.moment(0).deadlineMs).toBe(1_180);
+  });
+});
+
+/** Sweeps a due entry of slot 0 whose owner gives it to slot 1 before the sweeper's load number `step`. */
+function sweepInterrupted(step: number): { wasInterrupted: boolean; seen: unknown } {
+  const { control } = memoryOf();
+  control.advanceClock(1_000);
+  for (const slot of [0, 1]) control.grant(slot, 1, 1_100, ids, 0);
+  ThreadPulse.owner(control);
+  const desk = new RenewalDesk();
+  const index = desk.add(control, entry(1_000));
+  const load = Reflect.get(AtomicsWords.prototype, "load") as (
+    this: AtomicsWords,
+    word: number,
+  ) => number;
+  let loads = 0;
+  const spy = vi.spyOn(AtomicsWords.prototype, "load").mockImplementation(function (
+    this: AtomicsWords,
+    word,
+  ) {
+    if (loads++ === step) {
+      desk.remove(index);
+      desk.add(control, entry(1_000, { slot: 1, ttlMs: 9_000, renewAfterMs: 8_000 }));
+    }
+    return load.call(this, word);
+  });
+  desk.sweep(control, 1_075);
+  spy.mockRestore();
+  const { state, dueInMs } = desk.read(control, index, 1_075);
+  const deadlines = [0, 1].map((slot) => control.moment(slot).deadlineMs);
+  return { wasInterrupted: loads > step, seen: { state, dueInMs, deadlines } };
+}
+
+describe("D1: a sweeper that is interrupted before any one of its loads", () => {
+  it("leaves the next registration as it is, and renews no lease by another's TTL", () => {
+    const next = { state: "armed", dueInMs: 7_925 };
+    const acceptable = [
+      // The first lease was renewed, by its own TTL, just before it was removed.
+      { ...next, deadlines: [1_175, 1_100] },
+      // It was not; and the second is not due.
+      { ...next, deadlines: [1_100, 1_100] },
+    ];
+    let step = 0;
+    for (; ; step++) {
+      const { wasInterrupted, seen } = sweepInterrupted(step);
+      if (!wasInterrupted) break;
+      expect(acceptable, `step ${step}`).toContainEqual(seen);
+    }
+    expect(step).toBeGreaterThan(10);
   });
 });
 
