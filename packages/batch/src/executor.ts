@@ -378,8 +378,9 @@ class Run {
     this.#shelf.close();
     const { ttlMs } = this.#resolved;
     const { fenceAfterMs, tickMs } = this.#fabric.options;
-    const untilMs = this.#fabric.nowMs() + ttlMs + fenceAfterMs + 100 * tickMs;
-    while (this.#ledger.isOpen && this.#fabric.nowMs() < untilMs) {
+    const boundMs = ttlMs + fenceAfterMs + 100 * tickMs;
+    // Counted in looks, not by the fabric's clock: where that is ticked by hand, it may stand still.
+    for (let waitedMs = 0; this.#ledger.isOpen && waitedMs < boundMs; waitedMs += lookEveryMs) {
       // Whoever cancels wants to go: nothing of a cancelled run is waited for that can be given back now.
       if (this.#options.signal?.aborted === true || this.#failure !== undefined)
         this.#ledger.releaseAll();

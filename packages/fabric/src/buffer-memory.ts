@@ -82,6 +82,9 @@ function roundUp(byteLength: number): number {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
+ * import { bufferMemoryProvider } from "@selvage/fabric";
+ *
  * const memory = bufferMemoryProvider.reserve(64, { shared: true });
  * memory.words.store(3, -1);
  * assert.equal(memory.bytes[12], 255);

@@ -282,7 +282,7 @@ export class Fabric implements Disposable, AsyncDisposable {
 
   /**
    * Closes the fabric: no more grants; leases may end by themselves until `deadlineMs` from now; the rest is revoked.
-   * Always finishes: at most about a second after the deadline, and says what it left.
+   * Rejects with what a subscriber threw. Always finishes: at most about a second after the deadline, and says what it left.
    */
   async close(options: CloseOptions = {}): Promise<CloseSummary> {
     const deadlineMs = options.deadlineMs ?? 0;
@@ -294,6 +294,8 @@ export class Fabric implements Disposable, AsyncDisposable {
     const revoked = this.#lessor.revokeAll();
     await this.#stepUntil(closeQuietMs, () => this.#lessor.pending === 0);
     this.#end();
+    const failure = this.#events.takeFailure();
+    if (failure !== undefined) throw failure;
     const { memory, blocks } = this.stats();
     const pendingBytes =
       memory.quarantinedBytes + memory.fencedBytes + blocks.quarantinedBytes + blocks.fencedBytes;
@@ -322,11 +324,13 @@ export class Fabric implements Disposable, AsyncDisposable {
     }
   }
 
+  // What a subscriber throws meanwhile rejects `close`, once it has closed.
   #step(): Promise<void> {
     return new Promise((resolve) => {
       this.#ports.timer.after(closeStepMs, () => {
-        if (this.options.tick === "auto") this.tick(this.#ports.clock.nowMs());
-        else this.tick(this.control.nowMs());
+        const nowMs =
+          this.options.tick === "auto" ? this.#ports.clock.nowMs() : this.control.nowMs();
+        this.#lessor.tick(nowMs);
         resolve();
       });
     });

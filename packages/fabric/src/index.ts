@@ -78,6 +78,7 @@ export { RangeAllocator } from "./range-allocator.ts";
 export type { Range } from "./range-allocator.ts";
 export type { Quota } from "./tenant.ts";
 export { TENANTS_MAX } from "./tenant.ts";
+export { THREADS_MAX } from "./control-layout.ts";
 export { OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
 export { TimingWheel } from "./timing-wheel.ts";
 export { TwoSlotRecord } from "./two-slot-record.ts";

@@ -142,7 +142,7 @@ export abstract class LeaseHandle {
 
   /** How the lease stands now. A deadline that has passed counts, also before the fabric has got round to it. */
   get state(): LeaseState {
-    const control = this.site.control;
+    const { control } = this.site;
     const { generation, state, deadlineMs } = control.moment(this.slot);
     if (generation === this.generation && isLiveState(state)) {
       if (control.nowMs() < deadlineMs) return state === ACTIVE ? "active" : "warned";
@@ -184,7 +184,7 @@ export abstract class LeaseHandle {
       return true;
     }
     // A lease whose deadline has passed has expired, even if its owner has not got round to saying so.
-    if (outcome === LATE) site.attend(slot);
+    if (outcome === LATE) this.#endIfDue();
     return false;
   }
 
@@ -198,7 +198,7 @@ export abstract class LeaseHandle {
       throw invalidArgument("graceMs", `milliseconds from 0 to ${TTL_MAX_MS}`, graceMs);
     const { site, slot } = this;
     void this.expiresAtMs;
-    if (this.#isDue()) return false;
+    if (this.#endIfDue()) return false;
     const done =
       graceMs === 0
         ? site.control.end(slot, this.generation, REVOKED)
@@ -265,6 +265,7 @@ export abstract class LeaseHandle {
   }
 
   #refuse(outcome: number): never {
+    if (outcome === LATE) this.#endIfDue();
     if (outcome === BEING_REVOKED)
       throw new FabricError("REVOKED", "Cannot renew: the lease is being revoked", {
         leaseId: this.leaseId,
@@ -277,15 +278,6 @@ export abstract class LeaseHandle {
         expiresAtMs: this.expiresAtMs,
       });
     throw this.lapse();
-  }
-
-  // A lease whose deadline has passed has ended by it, even if its owner has not got round to saying so: tells it.
-  #isDue(): boolean {
-    const { site, slot } = this;
-    const { generation, deadlineMs } = site.control.moment(slot);
-    if (generation !== this.generation || deadlineMs > site.control.nowMs()) return false;
-    site.attend(slot);
-    return true;
   }
 
   // Low words compare while the clock and the deadline agree in the upper ones; else the slow way. A difference of low
@@ -302,19 +294,35 @@ export abstract class LeaseHandle {
   }
 
   #checkSlowly(): void {
-    const control = this.site.control;
+    const { control } = this.site;
     for (;;) {
       const high = control.words.load(this.#at + 1);
-      const state = stateOf(high);
-      if (generationOf(high) !== this.generation || !isLiveState(state)) break;
-      const { generation, deadlineMs } = control.moment(this.slot);
-      if (generation !== this.generation) break;
-      if (control.nowMs() >= deadlineMs) break;
+      if (this.#endIfDue() || !this.#isOwnLive(high)) break;
       this.#high = high;
       if (control.words.load(this.#at + 1) === high) return;
     }
     this.site.pulse.announce();
     throw this.lapse();
+  }
+
+  #isOwnLive(high: number): boolean {
+    return generationOf(high) === this.generation && isLiveState(stateOf(high));
+  }
+
+  // W3: an operation that finds that the deadline has passed ends the lease before it is refused. Else a renewal that compared the
+  // time just before, and exchanges the word just after, would bring back a lease that somebody was refused.
+  #endIfDue(): boolean {
+    const { site, slot } = this;
+    const { control } = site;
+    for (;;) {
+      const { generation, state, deadlineMs } = control.moment(slot);
+      const nowMs = control.nowMs();
+      if (generation !== this.generation || !isLiveState(state) || nowMs < deadlineMs) return false;
+      const terminal = state === WARNED ? REVOKED : EXPIRED;
+      if (!control.end(slot, generation, terminal, nowMs)) continue;
+      site.attend(slot);
+      return true;
+    }
   }
 }
 

@@ -40,7 +40,7 @@ export class Tenant {
       `Cannot grant tenant "${this.name}" another lease: it holds ${this.leases} of ${most}`,
       {
         tenant: this.name,
-        quota: "leases",
+        limit: "leases",
         leases: this.leases,
         leasesMax: most,
         largestFreeBytes: pool.largestFreeBytes(this),

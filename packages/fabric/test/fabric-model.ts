@@ -379,10 +379,12 @@ export class World {
     const end = this.#endByDeadline(held);
     if (end === undefined && !held.isWarned)
       held.deadlineMs = Math.max(held.deadlineMs, this.#nowMs + ttlMs);
+    const place = held.place;
+    if (end !== undefined && !held.isWarned) this.#notice(held, false);
     if (lease.kind === "block") return;
     if (end === undefined && !held.isWarned)
       expect(outcome, "L4").toEqual({ value: held.deadlineMs });
-    else if (held.place === "free") expect(outcome).toHaveProperty("thrown");
+    else if (place === "free") expect(outcome).toHaveProperty("thrown");
     else expect(outcome, "L4").toMatchObject({ thrown: { code: codeAfter(end ?? "revoked") } });
   }
 
@@ -391,11 +393,16 @@ export class World {
     const isNoticed = held.end !== undefined;
     expect(call(), "L4: exactly one call ends a lease").toBe(before === undefined);
     if (held.place !== "leased") return;
-    const isDue = this.#nowMs >= held.deadlineMs;
     held.end = before ?? as;
     // Another thread's call is booked at the next tick; the owner's own at once, if it ended the lease or found it due.
-    const finds = as === "released" ? !isNoticed : true;
-    if (!isElsewhere && (before === undefined || (isDue && finds))) this.#conclude(held);
+    if (!isElsewhere && !isNoticed) this.#conclude(held);
+  }
+
+  /** W3: an operation that is refused for the deadline has ended the lease by that. */
+  #notice(held: Held, isElsewhere: boolean): void {
+    if (held.place !== "leased" || held.end !== undefined) return;
+    held.end = this.#endByDeadline(held);
+    if (held.end !== undefined && !isElsewhere) this.#conclude(held);
   }
 
   #revoke(held: Held, lease: MemLease | BlockLease, isElsewhere: boolean, graceMs: number): void {
@@ -406,10 +413,7 @@ export class World {
     if (isFirst) {
       held.isWarned = true;
       held.deadlineMs = Math.min(held.deadlineMs, this.#nowMs + graceMs);
-    } else if (held.place === "leased" && this.#nowMs >= held.deadlineMs && !isElsewhere) {
-      held.end = before;
-      this.#conclude(held);
-    }
+    } else this.#notice(held, isElsewhere);
   }
 
   // --- use
@@ -419,6 +423,7 @@ export class World {
     const outcome = attempt(() => this.#operate(op, held, lease));
     if (isLive && op !== "releaseInside") return expect(outcome).not.toHaveProperty("thrown");
     expect(outcome, "A3: an operation passed after the end").toHaveProperty("thrown");
+    if (!isLive) this.#notice(held, isElsewhere);
     // A failed check is an announcement of the thread it failed on.
     if (isElsewhere && !isLive && op !== "releaseInside") this.#announced();
   }
@@ -487,7 +492,10 @@ export class World {
     const outcome = await attemptAsync(
       op === "write" ? lease.write(0, bytes) : lease.readInto(0, bytes),
     );
-    if (!isLive) return expect(outcome, "A3").toHaveProperty("thrown");
+    if (!isLive) {
+      this.#notice(held, false);
+      return expect(outcome, "A3").toHaveProperty("thrown");
+    }
     expect(outcome).not.toHaveProperty("thrown");
     expect(bytes).toEqual(new Uint8Array(lease.bytes).fill(held.pattern));
   }

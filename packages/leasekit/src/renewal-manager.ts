@@ -3,6 +3,7 @@ import {
   FabricError,
   invalidArgument,
   OWNER_THREAD,
+  THREADS_MAX,
   type BlockLease,
   type Fabric,
   type MemLease,
@@ -217,8 +218,8 @@ export class RenewalManager implements Disposable {
     const ownMs = checkMs("ttlMs", options.ttlMs ?? expiresAtMs - nowMs);
     const stallMs = checkMs("stallMs", options.stallMs ?? this.#stallMs);
     const thread = options.thread ?? OWNER_THREAD;
-    if (!Number.isInteger(thread) || thread < 0)
-      throw invalidArgument("thread", "the number of an attached thread", thread);
+    if (!Number.isInteger(thread) || thread < 0 || thread >= THREADS_MAX)
+      throw invalidArgument("thread", `an attached thread, below ${THREADS_MAX}`, thread);
     // A renewal asks for at least minRenewSecs, clamped to the lease's own TTL: so, for its own TTL.
     const ttlMs = Math.min(ownMs, DESK_TTL_MAX_MS);
     const seed = Number.parseInt(lease.leaseId.slice(0, 8), 16);

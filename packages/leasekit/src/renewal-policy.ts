@@ -9,7 +9,10 @@ export interface RenewalFigures {
   readonly jitterFraction: number;
   /** Ask for at least this many seconds; a lease with a shorter TTL asks for its own TTL. Default 30. */
   readonly minRenewSecs: number;
-  /** After a failed renewal wait, doubling from 100 ms, at most this long. Default 5. */
+  /**
+   * After a renewal that an authority did not answer wait, doubling, at most this long. Default 5. The authority over a
+   * fabric's own leases is shared memory, which always answers: there it changes nothing.
+   */
   readonly maxBackoffSecs: number;
 }
 

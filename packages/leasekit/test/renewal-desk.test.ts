@@ -217,10 +217,7 @@ function sweepInterrupted(step: number): { wasInterrupted: boolean; seen: unknow
   ThreadPulse.owner(control);
   const desk = new RenewalDesk();
   const index = desk.add(control, entry(1_000));
-  const load = Reflect.get(AtomicsWords.prototype, "load") as (
-    this: AtomicsWords,
-    word: number,
-  ) => number;
+  const load = Reflect.get<AtomicsWords, "load">(AtomicsWords.prototype, "load");
   let loads = 0;
   const spy = vi.spyOn(AtomicsWords.prototype, "load").mockImplementation(function (
     this: AtomicsWords,

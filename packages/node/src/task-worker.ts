@@ -10,6 +10,9 @@ const answers = new Int32Array(answered);
 /** Progress is told to the owner at most this often, in milliseconds. The stamp in shared memory moves every time. */
 const toldEveryMs = 50;
 
+/** How often the progress stamp moves while the owner is waited for, in milliseconds. */
+const stampedEveryMs = 20;
+
 let abort = new AbortController();
 
 port.on("message", (message: ToTask) => {
@@ -24,8 +27,9 @@ function tell(message: FromTask): void {
 
 async function serve(request: TaskRequest): Promise<void> {
   abort = new AbortController();
+  const onWait = (): void => attachments().attachThread(request.fabric).pulse.progress();
   try {
-    const { outputs } = await runRequest(request, () => load(request.module), farPorts());
+    const { outputs } = await runRequest(request, () => load(request.module), farPorts(onWait));
     tell({ type: "done", outputs });
   } catch (thrown) {
     tell({ type: "failed", error: toWire(thrown) });
@@ -42,7 +46,7 @@ async function load(module: string): Promise<TaskFunction> {
   );
 }
 
-function farPorts(): FarPorts {
+function farPorts(onWait: () => void): FarPorts {
   let toldAtMs = -Infinity;
   return {
     attachments: attachments(),
@@ -58,8 +62,9 @@ function farPorts(): FarPorts {
     acquire(output, bytes) {
       const before = Atomics.load(answers, 0);
       tell({ type: "acquire", output, bytes });
-      // The owner answers at its next loop turn, and ends this thread when it gives the attempt up.
-      Atomics.wait(answers, 0, before);
+      // The owner answers at its next loop turn, and ends this thread when it gives the attempt up. Waiting for it is
+      // not this task's silence.
+      while (Atomics.wait(answers, 0, before, stampedEveryMs) === "timed-out") onWait();
       for (;;) {
         const answer = receiveMessageOnPort(port)?.message as ToTask | undefined;
         if (answer === undefined) throw new InvariantError("an answer comes before its signal");

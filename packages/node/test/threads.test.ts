@@ -2,7 +2,7 @@ import type { EventEmitter } from "node:events";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { FabricEventType, MemLease } from "@selvage/fabric";
-import { Fabric } from "@selvage/node";
+import { Fabric, systemThreads } from "@selvage/node";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { PeerCommand, PeerData } from "./threads/peer-worker.ts";
 
@@ -130,6 +130,19 @@ describe("systemThreads", () => {
     expect(listeners()).toBe(before + 1);
     for (const fabric of fabrics) fabric[Symbol.dispose]();
     expect(listeners()).toBe(before);
+  });
+
+  it("nudges by a message, again and again, not only by each thread's own timer", async () => {
+    vi.stubGlobal("setInterval", () => ({ unref() {} }));
+    const host = systemThreads.host("a fabric", () => {});
+    let heard = 0;
+    systemThreads.introduce(systemThreads.threadId, "a fabric", 1, () => void heard++);
+    vi.unstubAllGlobals();
+    await vi.waitFor(() => {
+      host.nudge();
+      expect(heard).toBeGreaterThanOrEqual(3);
+    }, bounded);
+    host.close();
   });
 
   it("does not stumble over messages that are not for it", () => {
