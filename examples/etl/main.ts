@@ -13,6 +13,12 @@ for (const name of ["SIGINT", "SIGTERM"] as const)
     interrupt.abort(new DOMException(`interrupted by ${name}`, "AbortError"));
   });
 
+// Whoever reads the output has gone: there is nobody to work for.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  interrupt.abort(new DOMException("nobody reads the output", "AbortError"));
+});
+
 const { runCli } = await import("./cli.ts");
 const status = await runCli(process.argv.slice(2), interrupt.signal);
 process.exitCode = interruptedBy === undefined ? status : exitStatus[interruptedBy];

@@ -1,6 +1,8 @@
 /** What a run is told, and what it needs of its host. */
 import {
   checkTtl,
+  describe,
+  FabricError,
   invalidArgument,
   type AbortSignalLike,
   type Fabric,
@@ -31,6 +33,10 @@ export interface ExecutorOptions {
   readonly graceMs?: number;
   /** Called with every event, synchronously. What it throws ends the run. */
   readonly onEvent?: (event: ExecutionEvent) => void;
+  /** How tasks are started. Only `"waves"` is here. */
+  readonly schedule?: "waves";
+  /** Whether outputs beyond the memory spill to blocks. Only false is here. */
+  readonly spill?: false;
 }
 
 /** {@link ExecutorOptions} that have defaults. */
@@ -70,8 +76,45 @@ export interface ExecutorPorts {
 /** The longest time that hosts' timers can wait, in milliseconds: 24 days. */
 const timerMsMax = 2 ** 31 - 1;
 
+const known: readonly string[] = [
+  "fabric",
+  "renewals",
+  "ttlMs",
+  "teardown",
+  "stallMs",
+  "signal",
+  "graceMs",
+  "onEvent",
+  "schedule",
+  "spill",
+];
+
+function checkShape(options: ExecutorOptions): void {
+  if (typeof options !== "object" || options === null)
+    throw invalidArgument("options", "an object", options);
+  for (const name of Object.keys(options))
+    if (!known.includes(name)) throw invalidArgument("options", `one of ${known.join(", ")}`, name);
+  const { fabric, renewals, signal, onEvent, schedule, spill } = options;
+  if (fabric !== undefined && typeof fabric?.mem !== "function")
+    throw invalidArgument("fabric", "a Fabric", fabric);
+  if (renewals !== undefined && renewals !== false && typeof renewals?.hold !== "function")
+    throw invalidArgument("renewals", "a RenewalManager, or false", renewals);
+  if (signal !== undefined && typeof signal?.addEventListener !== "function")
+    throw invalidArgument("signal", "an AbortSignal", signal);
+  if (onEvent !== undefined && typeof onEvent !== "function")
+    throw invalidArgument("onEvent", "a function", onEvent);
+  if (schedule !== undefined && schedule !== "waves")
+    throw new FabricError(
+      "UNSUPPORTED",
+      `schedule: only "waves" is here, got ${describe(schedule)}`,
+    );
+  if ((spill as boolean | undefined) === true)
+    throw new FabricError("UNSUPPORTED", "spill: outputs cannot be spilled to blocks yet");
+}
+
 /** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
 export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
+  checkShape(options);
   // An option given as undefined means its default, as an absent one does.
   const {
     ttlMs = EXECUTION_DEFAULTS.ttlMs,

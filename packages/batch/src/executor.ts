@@ -1,5 +1,5 @@
 /** Runs plans. */
-import type { Fabric } from "@selvage/fabric";
+import { invalidArgument, type Fabric } from "@selvage/fabric";
 import {
   RenewalManager,
   resolveRetryPolicy,
@@ -35,6 +35,8 @@ export class Executor {
     options: ExecutorOptions,
     ports: ExecutorPorts,
   ): Promise<ExecutionResult> {
+    if (typeof (plan as ExecutionPlan | undefined)?.waves !== "function")
+      throw invalidArgument("plan", "an execution plan: what TaskGraph.build() gives", plan);
     const resolved = resolveExecution(options);
     const fabric = options.fabric ?? ports.openFabric();
     try {
@@ -376,14 +378,19 @@ class Run {
   // come: what is open then is somebody else's to end (kept alive by another manager, or a thread that never answers).
   async #teardown(): Promise<void> {
     this.#shelf.close();
-    const { ttlMs } = this.#resolved;
+    const { ttlMs, graceMs } = this.#resolved;
     const { fenceAfterMs, tickMs } = this.#fabric.options;
     const boundMs = ttlMs + fenceAfterMs + 100 * tickMs;
     // Counted in looks, not by the fabric's clock: where that is ticked by hand, it may stand still.
+    let goingMs = 0;
     for (let waitedMs = 0; this.#ledger.isOpen && waitedMs < boundMs; waitedMs += lookEveryMs) {
-      // Whoever cancels wants to go: nothing of a cancelled run is waited for that can be given back now.
-      if (this.#options.signal?.aborted === true || this.#failure !== undefined)
+      // Whoever cancels wants to go: what can be given back now is, and what a body that was given up still has in its
+      // hands is told as active.
+      if (this.#options.signal?.aborted === true || this.#failure !== undefined) {
         this.#ledger.releaseAll();
+        if (goingMs >= Math.max(graceMs, 10 * tickMs)) return;
+        goingMs += lookEveryMs;
+      }
       await this.#wait(lookEveryMs);
     }
   }

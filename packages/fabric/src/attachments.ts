@@ -21,9 +21,15 @@ export interface Threads {
   /**
    * The other side: tells the owner's thread that this one, known by `nonce`, attaches. When it returns, the exit of
    * this thread will be noticed. `onNudge` is called, at a loop turn, when the owner wants an announcement, and now
-   * and then while this thread lives.
+   * and then while this thread lives; `onGone` once the owner has closed the fabric, or exited.
    */
-  introduce(ownerThread: number, fabricId: string, nonce: number, onNudge: () => void): void;
+  introduce(
+    ownerThread: number,
+    fabricId: string,
+    nonce: number,
+    onNudge: () => void,
+    onGone: () => void,
+  ): void;
 }
 
 /** The owner's ear. */
@@ -47,7 +53,6 @@ export interface AttachmentPorts {
 export class Attachments {
   readonly #ports: AttachmentPorts;
   readonly #sites = new Map<string, AttachedSite>();
-  readonly #arenas = new Map<object, ArenaMemory>();
 
   constructor(ports: AttachmentPorts) {
     this.#ports = ports;
@@ -62,7 +67,7 @@ export class Attachments {
     checkTicket(ticket, "mem");
     const site = this.attachThread(ticket);
     if (ticket.arena === undefined) throw notShared(ticket);
-    const memory = this.#arenaOf(ticket.arena, ticket.arenaBytes);
+    const memory = site.arena(ticket.arena, ticket.arenaBytes);
     return attach(site, ticket, memory);
   }
 
@@ -91,19 +96,16 @@ export class Attachments {
     let pulse: ThreadPulse | undefined;
     // Introduced first: a thread that dies between the two steps leaves no entry that nobody watches.
     const { fabricId } = control.handle;
-    this.#ports.threads?.introduce(ownerThread, fabricId, nonce, () => pulse?.announce());
+    this.#ports.threads?.introduce(
+      ownerThread,
+      fabricId,
+      nonce,
+      () => pulse?.announce(),
+      // Its memories go with the handles that are still about.
+      () => this.#sites.delete(fabricId),
+    );
     pulse = ThreadPulse.attach(control, nonce);
     return pulse;
-  }
-
-  #arenaOf(handle: MemoryHandle, byteLength: number): ArenaMemory {
-    // A handle is cloned with every message, its buffer is not: the buffer says which memory it is.
-    const key = handle instanceof SharedArrayBuffer ? handle : handle.buffer;
-    const known = this.#arenas.get(key);
-    if (known !== undefined) return known;
-    const memory = this.#ports.memory.attach(handle, byteLength);
-    this.#arenas.set(key, memory);
-    return memory;
   }
 }
 
@@ -122,6 +124,8 @@ export class AttachedSite implements LeaseSite {
   readonly ownerThread: number;
   readonly guard: boolean;
   readonly #clock: Clock;
+  readonly #provider: MemoryProvider;
+  readonly #arenas = new Map<object, ArenaMemory>();
 
   constructor(
     control: ControlPlane,
@@ -134,6 +138,18 @@ export class AttachedSite implements LeaseSite {
     this.ownerThread = ownerThread;
     this.guard = ports.guard ?? control.handle.guard;
     this.#clock = ports.clock;
+    this.#provider = ports.memory;
+  }
+
+  /** An arena of the fabric, reached once. */
+  arena(handle: MemoryHandle, byteLength: number): ArenaMemory {
+    // A handle is cloned with every message, its buffer is not: the buffer says which memory it is.
+    const key = handle instanceof SharedArrayBuffer ? handle : handle.buffer;
+    const known = this.#arenas.get(key);
+    if (known !== undefined) return known;
+    const memory = this.#provider.attach(handle, byteLength);
+    this.#arenas.set(key, memory);
+    return memory;
   }
 
   nowMs(): number {

@@ -1,5 +1,5 @@
 /** What a fabric is opened with. */
-import { invalidArgument } from "./errors.ts";
+import { FabricError, invalidArgument } from "./errors.ts";
 import { GRANULE_BYTES } from "./memory-pool.ts";
 import type { Quota } from "./tenant.ts";
 
@@ -44,6 +44,14 @@ export const FABRIC_DEFAULTS: ResolvedOptions = Object.freeze({
 /** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
 export function resolveOptions(options: FabricOptions): ResolvedOptions {
   checkObject("options", options);
+  for (const name of Object.keys(options)) {
+    if (name === "blockFile")
+      throw new FabricError("UNSUPPORTED", "blockFile: blocks in a file are not here yet", {
+        name,
+      });
+    if (!Object.hasOwn(FABRIC_DEFAULTS, name))
+      throw invalidArgument("options", `one of ${Object.keys(FABRIC_DEFAULTS).join(", ")}`, name);
+  }
   const resolved: ResolvedOptions = { ...FABRIC_DEFAULTS, ...defined(options) };
   checkCount("memoryBytes", resolved.memoryBytes, GRANULE_BYTES, 2 ** 40);
   checkCount("blocks", resolved.blocks, 0, 2 ** 26);

@@ -43,8 +43,10 @@ export interface FabricPorts {
 
 /** A thread that advances a fabric's clock and renews leases beside the work. */
 export interface Keeper {
-  /** Resolves once it is at work. Never rejects. */
+  /** Resolves once it is at work, or gone. Never rejects. */
   readonly ready: Promise<void>;
+  /** True once it has died: then ticks do its work. */
+  readonly isGone: boolean;
   /** Sweeps a renewal desk (`@selvage/leasekit`) as well, until the returned function is called. */
   watch(desk: SharedArrayBuffer): () => void;
   stop(): void;
@@ -267,7 +269,8 @@ export class Fabric implements Disposable, AsyncDisposable {
   keeper(): Keeper | undefined {
     const { tick, shared } = this.options;
     if (tick === "manual" || !shared || this.#isClosed) return undefined;
-    return (this.#keeper ??= this.#ports.keeper?.(this.control));
+    this.#keeper ??= this.#ports.keeper?.(this.control);
+    return this.#keeper?.isGone === true ? undefined : this.#keeper;
   }
 
   /** Notes that the owner's thread is at work, for renewals that depend on it. */

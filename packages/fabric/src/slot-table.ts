@@ -61,16 +61,22 @@ export class SlotTable {
   readonly #byId = new Map<string, LeaseRecord>();
   // Slots above the high-water mark were never used: nothing of them is in resident memory.
   #highWater = 0;
+  #retired = 0;
 
   constructor(control: ControlPlane) {
     this.#control = control;
     this.capacity = control.handle.slots;
   }
 
-  /** Takes a free slot. @throws FabricError `CAPACITY_EXCEEDED` when the table is full. */
+  /** Takes a free slot. @throws FabricError `CAPACITY_EXCEEDED` when the table is full, `EXHAUSTED` when used up. */
   take(pool: { largestFreeBytes(tenant: Tenant): number }, tenant: Tenant): number {
     const reused = this.#free.pop();
     if (reused !== undefined) return reused;
+    if (this.#retired === this.capacity)
+      throw new FabricError("EXHAUSTED", "Cannot grant: every slot has used up its generations", {
+        maxLeases: this.capacity,
+        generationMax: GENERATION_MAX,
+      });
     if (this.#highWater === this.capacity)
       throw new FabricError("CAPACITY_EXCEEDED", "Cannot grant: the lease table is full", {
         maxLeases: this.capacity,
@@ -101,6 +107,7 @@ export class SlotTable {
     if (record.leaseId !== undefined) this.#byId.delete(record.leaseId);
     this.#control.free(slot, record.terminal);
     if (generation < GENERATION_MAX) this.#free.push(slot);
+    else this.#retired++;
   }
 
   /** Gives an unused slot back: its grant did not come about. */

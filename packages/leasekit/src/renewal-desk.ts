@@ -86,6 +86,11 @@ export class RenewalDesk {
     this.#words = new AtomicsWords(new Int32Array(buffer));
   }
 
+  /** True when there is no entry left. Owner only. */
+  get isFull(): boolean {
+    return this.#freed.length === 0 && this.#words.load(0) === entriesMax;
+  }
+
   /** Adds a registration; returns its entry. Owner only. @throws FabricError `CAPACITY_EXCEEDED`. */
   add(control: ControlPlane, entry: DeskEntry): number {
     const words = this.#words;

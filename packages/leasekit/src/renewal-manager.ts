@@ -100,6 +100,8 @@ export class RenewalManager implements Disposable {
   #closedExpired = 0;
 
   constructor(fabric: Fabric, options: RenewalOptions = {}) {
+    if (typeof (fabric as Fabric | undefined)?.find !== "function")
+      throw invalidArgument("fabric", "a Fabric", fabric);
     this.#fabric = fabric;
     this.#stallMs = checkMs("stallMs", options.stallMs ?? STALL_MS_DEFAULT);
   }
@@ -225,6 +227,7 @@ export class RenewalManager implements Disposable {
     const seed = Number.parseInt(lease.leaseId.slice(0, 8), 16);
     const renewAfterMs = policy.renewalDeadline(0, ttlMs, seed);
     const { control } = this.#fabric;
+    if (this.#desk.isFull) this.#dropEnded();
     const entry = this.#desk.add(control, {
       slot: lease.slot,
       generation: lease.generation,
@@ -282,6 +285,13 @@ export class RenewalManager implements Disposable {
       this.#closedFailed++;
     }
     this.#drop(registration);
+  }
+
+  // Registrations by id whose leases are over, and that no tick has told of yet.
+  #dropEnded(): void {
+    for (const registration of [...this.#registrations])
+      if (registration.leaseId !== undefined && this.#isLapsed(registration))
+        this.#close(registration);
   }
 
   #drop(registration: Registration): void {

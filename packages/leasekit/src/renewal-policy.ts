@@ -47,10 +47,13 @@ export class RenewalPolicy implements RenewalFigures {
 
   /** Figures that are left out have their defaults. @throws FabricError `INVALID_ARGUMENT`. */
   constructor(figures: Partial<RenewalFigures> = {}) {
-    const { renewAtFraction, jitterFraction, minRenewSecs, maxBackoffSecs } = {
-      ...RENEWAL_DEFAULTS,
-      ...figures,
-    };
+    // A figure given as undefined means its default, as an absent one does.
+    const {
+      renewAtFraction = RENEWAL_DEFAULTS.renewAtFraction,
+      jitterFraction = RENEWAL_DEFAULTS.jitterFraction,
+      minRenewSecs = RENEWAL_DEFAULTS.minRenewSecs,
+      maxBackoffSecs = RENEWAL_DEFAULTS.maxBackoffSecs,
+    } = figures;
     if (!(isNumber(renewAtFraction) && renewAtFraction > 0 && renewAtFraction < 1))
       throw invalidArgument("renewAtFraction", "a number between 0 and 1", renewAtFraction);
     if (!(isNumber(jitterFraction) && jitterFraction >= 0 && jitterFraction < 1))

@@ -58,6 +58,7 @@ export function openKept(options: FabricOptions = {}): Kept {
       desks.push(new RenewalDesk(desk));
       return () => void desks.pop();
     },
+    isGone: false,
     stop() {},
   };
   const fabric = Fabric.open(

@@ -47,7 +47,8 @@ export function attachments(): Attachments {
 
 function hostPorts(options: FabricOptions): FabricPorts {
   return {
-    clock: options.tick === "manual" ? stoppedClock() : clock,
+    // Options that are none are refused by the constructor, which comes next.
+    clock: (options as FabricOptions | null)?.tick === "manual" ? stoppedClock() : clock,
     timer: systemTimer,
     random: systemRandom,
     memory: nodeMemoryProvider,

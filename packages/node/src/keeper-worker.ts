@@ -2,7 +2,7 @@
  * What the keeper's thread runs. It takes no part in the arenas, only in the control memory: it raises the clock every
  * period, and renews what the renewal desks ask for while their holders make progress.
  */
-import { receiveMessageOnPort, workerData, type MessagePort } from "node:worker_threads";
+import { workerData, type MessagePort } from "node:worker_threads";
 import { ControlPlane, type ControlHandle, type MemoryHandle } from "@selvage/fabric";
 import { RenewalDesk } from "@selvage/leasekit";
 import { nodeMemoryProvider } from "./memory-provider.ts";
@@ -34,22 +34,24 @@ function run({ control: handle, memory, offsetMs, port }: KeeperData): void {
   const control = new ControlPlane(arena, handle);
   const clock = new SystemClock(undefined, offsetMs);
   const desks = new Map<number, RenewalDesk>();
-  const stopWords = new Int32Array(arena.bytes.buffer, stopAt * 4, 1);
-  port.postMessage("ready");
-  // A wait that ends early is the stop; else it is the period. The loop is bounded by the fabric's life.
-  while (Atomics.wait(stopWords, 0, 0, periodMs) === "timed-out") {
-    for (
-      let came = receiveMessageOnPort(port);
-      came !== undefined;
-      came = receiveMessageOnPort(port)
-    )
-      take(desks, came.message as DeskMessage);
+  const step = (): void => {
+    if (control.words.load(stopAt) !== 0) return stop();
     const nowMs = clock.nowMs();
     // Renewals come before the clock: at a deadline that both could decide, a holder at work keeps its lease.
     for (const desk of desks.values()) desk.sweep(control, nowMs);
     control.advanceClock(nowMs);
-  }
-  port.close();
+  };
+  // This thread's own loop, on which nothing else runs. Not a futex: a thread that sleeps in one when its process ends
+  // has been seen to bring the process down (a trap inside V8, once in some thousand keepers).
+  const timer = setInterval(step, periodMs);
+  const stop = (): void => {
+    clearInterval(timer);
+    port.close();
+  };
+  port.on("message", (message: DeskMessage) => take(desks, message));
+  port.on("close", stop);
+  step();
+  port.postMessage("ready");
 }
 
 function take(desks: Map<number, RenewalDesk>, message: DeskMessage): void {

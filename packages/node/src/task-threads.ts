@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { MessageChannel, Worker, type MessagePort } from "node:worker_threads";
 import type { RunningTask, TaskHost, TaskReply, TaskRequest, TaskRunner } from "@selvage/batch";
+import { workerFlags } from "./worker-flags.ts";
 import { FabricError, fromWire, toWire } from "@selvage/fabric";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
 
@@ -107,6 +108,7 @@ class TaskThread {
       workerData,
       transferList: [port2],
       name: "selvage-task",
+      ...workerFlags(),
     });
     this.#worker.on("error", (error) => {
       this.#error = error;

@@ -30,7 +30,11 @@ const hosts = new Map<string, Listener>();
 function receive(message: unknown): void {
   if (typeof message !== "object" || message === null) return;
   const introduction = message as Introduction;
-  if (introduction.type === introductionType) hosts.get(introduction.fabricId)?.(introduction);
+  if (introduction.type !== introductionType) return;
+  const listener = hosts.get(introduction.fabricId);
+  // A fabric that is closed already: its thread learns that by the port's close.
+  if (listener === undefined) (introduction.port as MessagePort | undefined)?.close();
+  else listener(introduction);
 }
 
 function listen(fabricId: string, listener: Listener): () => void {
@@ -78,7 +82,7 @@ export const systemThreads: Threads = {
     };
   },
 
-  introduce(ownerThread, fabricId, nonce, onNudge) {
+  introduce(ownerThread, fabricId, nonce, onNudge, onGone) {
     const { port1: own, port2: port } = new MessageChannel();
     const timer = setInterval(onNudge, announceEveryMs);
     timer.unref();
@@ -86,14 +90,18 @@ export const systemThreads: Threads = {
       onNudge();
       own.postMessage(null);
     });
-    // The owner closed its fabric: nobody waits for this thread any more.
-    own.on("close", () => clearInterval(timer));
+    // The owner closed its fabric, or exited: nobody waits for this thread any more.
+    const gone = (): void => {
+      clearInterval(timer);
+      onGone();
+    };
+    own.on("close", gone);
     own.unref();
     const introduction: Introduction = { type: introductionType, fabricId, nonce, port };
     // To itself a thread posts nothing.
     if (ownerThread === threadId) return receive(introduction);
     // Posted before this returns; the promise tells of the delivery only. An owner that has exited receives nothing,
     // and waits for nobody.
-    postMessageToThread(ownerThread, introduction, [port]).catch(() => clearInterval(timer));
+    postMessageToThread(ownerThread, introduction, [port]).catch(gone);
   },
 };

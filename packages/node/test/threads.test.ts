@@ -136,7 +136,13 @@ describe("systemThreads", () => {
     vi.stubGlobal("setInterval", () => ({ unref() {} }));
     const host = systemThreads.host("a fabric", () => {});
     let heard = 0;
-    systemThreads.introduce(systemThreads.threadId, "a fabric", 1, () => void heard++);
+    systemThreads.introduce(
+      systemThreads.threadId,
+      "a fabric",
+      1,
+      () => void heard++,
+      () => {},
+    );
     vi.unstubAllGlobals();
     await vi.waitFor(() => {
       host.nudge();
