@@ -31,21 +31,19 @@ describe("careless use", () => {
       refused("UNSUPPORTED"),
     );
     expect(() => Fabric.open({ blockFile: "/tmp/blocks" } as never)).toThrow(
-      refused("UNSUPPORTED") as Error,
+      refused("UNSUPPORTED"),
     );
   });
 
   it.each([null, { memoryByte: 5 }, { memoryBytes: 0 }])(
     "Fabric.open(%o) is INVALID_ARGUMENT",
     (options) => {
-      expect(() => Fabric.open(options as never)).toThrow(refused("INVALID_ARGUMENT") as Error);
+      expect(() => Fabric.open(options as never)).toThrow(refused("INVALID_ARGUMENT"));
     },
   );
 
   it("a RenewalManager without a fabric is INVALID_ARGUMENT", () => {
-    expect(() => new RenewalManager(undefined as never)).toThrow(
-      refused("INVALID_ARGUMENT") as Error,
-    );
+    expect(() => new RenewalManager(undefined as never)).toThrow(refused("INVALID_ARGUMENT"));
   });
 
   it("a RenewalManager that nobody ticks makes room for new leases by itself", () => {
