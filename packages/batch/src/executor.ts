@@ -50,6 +50,9 @@ export class Executor {
 /** How often a run looks whether its leases are gone, and renews where no keeper does, in milliseconds. */
 const lookEveryMs = 5;
 
+/** How long a cancelled run waits at least for threads that it ended to be gone, in milliseconds. */
+const exitMs = 1_000;
+
 interface TaskBook {
   readonly task: PlannedTask;
   readonly policy: RetryPolicy;
@@ -388,7 +391,7 @@ class Run {
       // hands is told as active.
       if (this.#options.signal?.aborted === true || this.#failure !== undefined) {
         this.#ledger.releaseAll();
-        if (goingMs >= Math.max(graceMs, 10 * tickMs)) return;
+        if (goingMs >= Math.max(graceMs, exitMs)) return;
         goingMs += lookEveryMs;
       }
       await this.#wait(lookEveryMs);

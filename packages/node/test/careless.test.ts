@@ -83,7 +83,7 @@ describe("careless use", () => {
   it("a program given by --eval leases, is kept, and ends", async () => {
     const program =
       'import { Fabric } from "selvage"; using fabric = Fabric.open({ memoryBytes: 1 << 20 });' +
-      "const lease = fabric.mem().leaseMs(200).acquire(); await fabric.keeper()?.ready;" +
+      "const lease = fabric.mem().leaseMs(60_000).acquire(); await fabric.keeper()?.ready;" +
       "console.log(lease.state, fabric.keeper() !== undefined)";
     const flags = process.execArgv.filter((flag) => flag.startsWith("--conditions="));
     const { stdout, stderr } = await run(
