@@ -60,7 +60,7 @@ export const KERNEL_BASE64: string = [
   "IIaEIQUgBSAAIAUgA60gBK1CIIaE/kkDAFEL",
 ].join("");
 
-let module: WasmModule | undefined;
+let compiled: WasmModule | undefined;
 
 /** Reserves a shared memory of whole pages, never to grow. @throws RangeError when the host refuses. */
 export function reserveWasmMemory(byteLength: number): SharedWasmMemory {
@@ -75,6 +75,6 @@ export function isWasmMemory(value: unknown): value is SharedWasmMemory {
 
 /** Binds the kernel to `memory`. */
 export function instantiateKernel(memory: SharedWasmMemory): MemoryKernel {
-  module ??= new WebAssembly.Module(Buffer.from(KERNEL_BASE64, "base64"));
-  return new WebAssembly.Instance(module, { host: { memory } }).exports;
+  compiled ??= new WebAssembly.Module(Buffer.from(KERNEL_BASE64, "base64"));
+  return new WebAssembly.Instance(compiled, { host: { memory } }).exports;
 }
