@@ -13,7 +13,14 @@ import { TTL_MAX_MS } from "./lease-handle.ts";
 import { Lessor, type ReclaimSummary } from "./lessor.ts";
 import { MemLease } from "./mem-lease.ts";
 import { MemoryPool } from "./memory-pool.ts";
-import type { BlockDevice, Clock, MemoryProvider, Random, Timer } from "./ports.ts";
+import {
+  BLOCK_BYTES,
+  type BlockDevice,
+  type Clock,
+  type MemoryProvider,
+  type Random,
+  type Timer,
+} from "./ports.ts";
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
 import { forgetThread } from "./thread-registry.ts";
 import {
@@ -133,7 +140,7 @@ export class Fabric implements Disposable, AsyncDisposable {
       ledger: new Ledger(this.options.memoryBytes),
     });
     const device = (ports.blockDevice ?? ramBlockDevice)(this.options.blocks);
-    this.#blocks = new BlockPool(device, new Ledger(device.numBlocks * 512));
+    this.#blocks = new BlockPool(device, new Ledger(device.numBlocks * BLOCK_BYTES));
     this.#threads = ports.threads?.host(this.fabricId, (nonce) => this.#threadExited(nonce));
     this.#lessor = new Lessor({
       control: this.control,

@@ -41,8 +41,8 @@ function run({ control: handle, memory, offsetMs, port }: KeeperData): void {
     for (const desk of desks.values()) desk.sweep(control, nowMs);
     control.advanceClock(nowMs);
   };
-  // This thread's own loop, on which nothing else runs. Not a futex: a thread that sleeps in one when its process ends
-  // has been seen to bring the process down (a trap inside V8, once in some thousand keepers).
+  // This thread's own loop, on which nothing else runs. Not a futex: while the keeper slept in one, a trap inside V8 was
+  // seen once, in this thread, among some thousand keepers. Its cause is not proven; it has not been seen since.
   const timer = setInterval(step, periodMs);
   const stop = (): void => {
     clearInterval(timer);
