@@ -15,7 +15,9 @@ export function drawText(timeline: Timeline): string {
       span.outcome,
     ]),
     ...leases.map((span): [string, string, string] => {
-      const held = { ...span, toMs: Math.min(timeline.settledMs ?? endMs, span.toMs ?? endMs) };
+      // A lease of a failed attempt can be told of after the run has settled: nobody held it then.
+      const untilMs = Math.min(timeline.settledMs ?? endMs, span.toMs ?? endMs);
+      const held = { ...span, toMs: Math.max(span.fromMs, untilMs) };
       const whole = bar(span, endMs, "~");
       const line = bar(held, endMs, "-")
         .split("")

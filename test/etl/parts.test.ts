@@ -244,6 +244,14 @@ describe("Timeline", () => {
     for (const line of lines.slice(0, -1)) expect(line).toMatch(/^ {2}\S.* *\|.{60}\|/);
   });
 
+  it("is drawn, as picture and as text, when a lease was granted after the run had settled", () => {
+    const late = [...whole.slice(0, 1), ...whole.slice(9, 10), leaseEvent("granted", 300, "c")];
+    const timeline = timelineOf(...late, leaseEvent("released", 400, "c"));
+    expect(textsOf(drawSvg(timeline, "title"))).toContain("title");
+    const [, , bar = ""] = drawText(timeline).split(/\|(?=.{60}\|)/);
+    expect(bar.slice(0, 60)).toBe(`${" ".repeat(45)}-${"~".repeat(14)}`);
+  });
+
   it("draws the time after the run has settled as time that nobody renews", () => {
     const line = drawText(timelineOf(...whole))
       .split("\n")

@@ -159,6 +159,8 @@ export async function runJson(
   ...args: string[]
 ): Promise<Ended & { readonly document: JobDocument }> {
   const ended = await runProcess("--json", ...args);
+  if (ended.stdout === "")
+    throw new Error(`no document: ${ended.code ?? ended.signal}\n${ended.stderr}`);
   return { ...ended, document: JSON.parse(ended.stdout) as JobDocument };
 }
 

@@ -296,7 +296,8 @@ export class Lessor implements LeaseSite {
   #tell(type: FabricEventType, record: LeaseRecord): void {
     if (!this.#events.isHeard) return;
     const { kind, leaseId, generation, tenant, label, bytes, expiresAtMs } = record.lease;
-    const atMs = this.control.nowMs();
+    // The moment itself: the fabric's clock trails it, and a lease must not seem to end before it was granted.
+    const atMs = this.nowMs();
     this.#events.emit({ type, kind, leaseId, generation, tenant, label, bytes, atMs, expiresAtMs });
   }
 }
