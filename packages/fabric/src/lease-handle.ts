@@ -219,6 +219,14 @@ export abstract class LeaseHandle {
   }
 
   /**
+   * Passes if the lease stands: what every operation asks first. About 1 ns.
+   * @throws FabricError `LEASE_EXPIRED`, `REVOKED`.
+   */
+  assertLive(): void {
+    this.check();
+  }
+
+  /**
    * Passes if the lease stands, else throws. Two plain loads while the clock stands still: its low word, and the
    * authority's high word.
    *

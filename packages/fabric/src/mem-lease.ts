@@ -1,7 +1,7 @@
 /** A lease over bytes of an arena. Operations are synchronous and checked one by one. */
 import { copyIn, copyOut } from "./copy-bytes.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
-import { LeaseHandle, type LeaseParts } from "./lease-handle.ts";
+import { LeaseHandle, type LeaseParts, type LeaseSite } from "./lease-handle.ts";
 import { viewOf, type ReadonlyBytes } from "./lease-view.ts";
 import type { ArenaMemory } from "./ports.ts";
 import type { MemTicket } from "./ticket.ts";
@@ -19,6 +19,31 @@ export interface Loan extends Disposable {
   readonly lapsed: boolean;
   /** Ends the loan: the bytes may be reclaimed. Idempotent. */
   end(): void;
+}
+
+/**
+ * Where a lease's bytes are, for structures that live in it (rings, maps). It reaches the whole arena: whoever has one
+ * stays within `bytes` from `offset`, asks `lease.assertLive()` before every operation, keeps the lease pinned while a
+ * view of it is lent out, and hands none of this on.
+ */
+export interface LeaseRegion {
+  readonly memory: ArenaMemory;
+  /** First byte, a multiple of 64. */
+  readonly offset: number;
+  /** How many. */
+  readonly bytes: number;
+  /** The thread that the handle is used on. */
+  readonly site: LeaseSite;
+  /** The lease's slot, for `site.pin` and `site.unpin`. */
+  readonly slot: number;
+}
+
+let regionIn: (lease: MemLease) => LeaseRegion;
+
+/** The region of a lease. For collections and engines, not for user code: see {@link LeaseRegion}. */
+export function regionOf(lease: MemLease): LeaseRegion {
+  if (!(lease instanceof MemLease)) throw invalidArgument("lease", "a MemLease", lease);
+  return regionIn(lease);
 }
 
 /**
@@ -46,6 +71,16 @@ const shortBytesMax = 4_096;
  * ```
  */
 export class MemLease extends LeaseHandle implements Disposable {
+  static {
+    regionIn = (lease) => ({
+      memory: lease.#memory,
+      offset: lease.#offset,
+      bytes: lease.bytes,
+      site: lease.site,
+      slot: lease.slot,
+    });
+  }
+
   readonly kind = "mem";
   readonly #memory: ArenaMemory;
   readonly #arena: Uint8Array;
