@@ -17,6 +17,21 @@ export interface Codec<T> {
   encode(value: T): Uint8Array;
   /** Decodes; may give views of `bytes`. @throws FabricError `DECODE`. */
   decode(bytes: Uint8Array): T;
+  /** Set where every value takes the same bytes, so that it can be written and read in place. */
+  readonly fixed?: FixedLayout<T>;
+}
+
+/** Writes and reads values of one length in place: no array of their own, no copy between. */
+export interface FixedLayout<T> {
+  /** Bytes of every value. */
+  readonly bytes: number;
+  /**
+   * Writes `value` into the `bytes` bytes of `view` from `at` on, all of them; allocates nothing.
+   * @throws FabricError `ENCODE`; then those bytes hold rubbish.
+   */
+  writeTo(view: DataView, at: number, value: T): void;
+  /** Reads the value at `at`; it keeps nothing of `view`. @throws FabricError `DECODE`. */
+  readFrom(view: DataView, at: number): T;
 }
 
 /** Bytes as they are. */

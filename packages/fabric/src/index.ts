@@ -13,7 +13,7 @@ export { bufferMemoryProvider } from "./buffer-memory.ts";
 export { BlockBuilder, LEASE_SECS_DEFAULT, MemBuilder } from "./builders.ts";
 export type { LeaseRequest } from "./builders.ts";
 export { columnsCodec, JSON_BYTES_MAX, jsonCodec, rawCodec } from "./codecs.ts";
-export type { Codec } from "./codecs.ts";
+export type { Codec, FixedLayout } from "./codecs.ts";
 export { columnsBytes, layColumns, shapeOf, viewColumns, writeColumns } from "./columns.ts";
 export type {
   Column,

@@ -64,6 +64,7 @@ export {
   type CloseOptions,
   type CloseSummary,
   type Codec,
+  type FixedLayout,
   type Column,
   type Columns,
   type ColumnShape,
