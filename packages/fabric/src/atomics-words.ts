@@ -7,7 +7,7 @@
  * also sees whatever the storing thread wrote before. Which words publish what is argued where the words are used.
  * Cost: one atomic a call, 10 to 15 ns (`anchors/perf.md` 2a); a pair about 30, because its two BigInts are allocated.
  */
-import { assert } from "./errors.ts";
+import { assert, FabricError } from "./errors.ts";
 import type { SharedWords } from "./ports.ts";
 
 /** {@link SharedWords} by ECMAScript `Atomics`. Cheap to construct: every thread builds its own over the same buffer. */
@@ -68,4 +68,48 @@ export class AtomicsWords implements SharedWords {
     const replacement = this.#wholes[1] as bigint;
     return Atomics.compareExchange(this.#pairs, index / 2, expected, replacement) === expected;
   }
+
+  wait(index: number, expected: number, timeoutMs: number): void {
+    waitOn(this.#words, index, expected, timeoutMs);
+  }
+
+  waitAsync(index: number, expected: number, timeoutMs: number): Promise<void> {
+    return waitOnAsync(this.#words, index, expected, timeoutMs);
+  }
+
+  wake(index: number): void {
+    Atomics.notify(this.#words, index);
+  }
+}
+
+/** {@link SharedWords.wait} on words of any shared memory: the language's own, which needs no kernel. */
+export function waitOn(
+  words: Int32Array,
+  index: number,
+  expected: number,
+  timeoutMs: number,
+): void {
+  checkShared(words);
+  Atomics.wait(words as Int32Array<SharedArrayBuffer>, index, expected, timeoutMs);
+}
+
+/** {@link SharedWords.waitAsync} on words of any shared memory. */
+export async function waitOnAsync(
+  words: Int32Array,
+  index: number,
+  expected: number,
+  timeoutMs: number,
+): Promise<void> {
+  checkShared(words);
+  const shared = words as Int32Array<SharedArrayBuffer>;
+  const outcome = Atomics.waitAsync(shared, index, expected, timeoutMs);
+  if (outcome.async) await outcome.value;
+}
+
+function checkShared(words: Int32Array): void {
+  if (words.buffer instanceof SharedArrayBuffer) return;
+  throw new FabricError(
+    "UNSUPPORTED",
+    "Cannot wait: this memory belongs to one thread, which nobody would wake",
+  );
 }

@@ -8,7 +8,7 @@ import { FabricError } from "./errors.ts";
 import type { LeaseSite } from "./lease-handle.ts";
 import { isLiveState, stateName } from "./lease-word.ts";
 import { MemLease } from "./mem-lease.ts";
-import type { ArenaMemory, Clock, MemoryHandle, MemoryProvider, Random } from "./ports.ts";
+import type { ArenaMemory, Clock, MemoryHandle, MemoryProvider, Random, Timer } from "./ports.ts";
 import { ThreadPulse } from "./thread-registry.ts";
 import { checkTicket, parseId, type FabricTicket, type MemTicket } from "./ticket.ts";
 
@@ -42,6 +42,7 @@ export interface ThreadHost {
 /** What a thread needs to attach. */
 export interface AttachmentPorts {
   readonly clock: Clock;
+  readonly timer: Timer;
   readonly random: Random;
   readonly memory: MemoryProvider;
   readonly threads: Threads | undefined;
@@ -123,6 +124,7 @@ export class AttachedSite implements LeaseSite {
   readonly pulse: ThreadPulse;
   readonly ownerThread: number;
   readonly guard: boolean;
+  readonly timer: Timer;
   readonly #clock: Clock;
   readonly #provider: MemoryProvider;
   readonly #arenas = new Map<object, ArenaMemory>();
@@ -137,6 +139,7 @@ export class AttachedSite implements LeaseSite {
     this.pulse = pulse;
     this.ownerThread = ownerThread;
     this.guard = ports.guard ?? control.handle.guard;
+    this.timer = ports.timer;
     this.#clock = ports.clock;
     this.#provider = ports.memory;
   }

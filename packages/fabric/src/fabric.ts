@@ -150,12 +150,14 @@ export class Fabric implements Disposable, AsyncDisposable {
       fenceAfterMs: this.options.fenceAfterMs,
       ownerThread: ports.threads?.threadId ?? 0,
       clock: ports.clock,
+      timer: ports.timer,
       nudge: () => this.#threads?.nudge(),
     });
     this.#attachments =
       ports.attachments ??
       new Attachments({
         clock: ports.clock,
+        timer: ports.timer,
         random: ports.random,
         memory: ports.memory,
         threads: ports.threads,

@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { AtomicsWords } from "./atomics-words.ts";
+export { AtomicsWords, waitOn, waitOnAsync } from "./atomics-words.ts";
 export { AttachedSite, Attachments } from "./attachments.ts";
 export type { AttachmentPorts, ThreadHost, Threads } from "./attachments.ts";
 export { BlockLease } from "./block-lease.ts";
@@ -51,6 +51,7 @@ export { FABRIC_DEFAULTS } from "./fabric-options.ts";
 export type { FabricOptions, ResolvedOptions } from "./fabric-options.ts";
 export { checkTtl, LeaseHandle, TTL_MAX_MS } from "./lease-handle.ts";
 export type { LeaseParts, LeaseSite, RevokeOptions } from "./lease-handle.ts";
+export { viewOf } from "./lease-view.ts";
 export type { ReadonlyBytes } from "./lease-view.ts";
 export type { LeaseState } from "./lease-word.ts";
 export type { ResourceStats } from "./ledger.ts";
@@ -79,7 +80,7 @@ export type { Range } from "./range-allocator.ts";
 export type { Quota } from "./tenant.ts";
 export { TENANTS_MAX } from "./tenant.ts";
 export { THREADS_MAX } from "./control-layout.ts";
-export { OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
+export { isAttached, OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
 export { TimingWheel } from "./timing-wheel.ts";
 export { TwoSlotRecord } from "./two-slot-record.ts";
 export type { RecordBlocks, RecordReading } from "./two-slot-record.ts";

@@ -19,6 +19,7 @@ import {
   WARNED,
   type LeaseState,
 } from "./lease-word.ts";
+import type { Timer } from "./ports.ts";
 import type { ThreadPulse } from "./thread-registry.ts";
 import { formatId } from "./ticket.ts";
 
@@ -30,6 +31,8 @@ export interface LeaseSite {
   readonly guard: boolean;
   /** Real time, or the fabric's clock where that is ticked by hand. Never behind the fabric's clock. */
   nowMs(): number;
+  /** This thread's timers: what waits without blocking keeps the program alive by one. */
+  readonly timer: Timer;
   /** Which thread owns the fabric, as the host numbers them. */
   readonly ownerThread: number;
   /** Tells the owner that this slot has ended, was warned, or is due. */

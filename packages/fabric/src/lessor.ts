@@ -12,7 +12,7 @@ import type { LeaseSite } from "./lease-handle.ts";
 import { EXPIRED, isLiveState, RELEASED, REVOKED, WARNED } from "./lease-word.ts";
 import type { LeaseRequest } from "./builders.ts";
 import type { Pool } from "./pool.ts";
-import type { Clock, Random } from "./ports.ts";
+import type { Clock, Random, Timer } from "./ports.ts";
 import { Quarantine } from "./quarantine.ts";
 import { LeaseRecord, SlotTable, type AnyLease } from "./slot-table.ts";
 import type { Tenant } from "./tenant.ts";
@@ -45,6 +45,7 @@ export interface LessorOptions {
   readonly fenceAfterMs: number;
   readonly ownerThread: number;
   readonly clock: Clock;
+  readonly timer: Timer;
   readonly nudge: () => void;
 }
 
@@ -66,6 +67,7 @@ export class Lessor implements LeaseSite {
   readonly pulse: ThreadPulse;
   readonly guard: boolean;
   readonly ownerThread: number;
+  readonly timer: Timer;
   readonly slots: SlotTable;
   readonly #events: FabricEvents;
   readonly #random: Random;
@@ -80,6 +82,7 @@ export class Lessor implements LeaseSite {
     this.control = options.control;
     this.guard = options.guard;
     this.ownerThread = options.ownerThread;
+    this.timer = options.timer;
     this.pulse = ThreadPulse.owner(options.control);
     this.slots = new SlotTable(options.control);
     this.#events = options.events;

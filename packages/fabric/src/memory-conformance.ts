@@ -122,6 +122,14 @@ const sharedScenarios = (provider: MemoryProvider): Scenarios => ({
     same("add", other.words.add(5, 1), 0x0403_0201);
     same("word", memory.words.load(5), 0x0403_0202);
   },
+  "wait() returns at once when the word holds something else, and in the end when nobody wakes it":
+    (memory) => {
+      memory.words.store(6, 1);
+      memory.words.wait(6, 0, Infinity);
+      memory.words.wait(6, 1, 1);
+      memory.words.wake(6);
+      same("word", memory.words.load(6), 1);
+    },
   "attach() keeps to the size it is given": (memory) => {
     const other = provider.attach(memory.handle as MemoryHandle, 100);
     same("byteLength", other.byteLength, 100);
@@ -137,6 +145,10 @@ const sharedScenarios = (provider: MemoryProvider): Scenarios => ({
 });
 
 const unsharedScenarios: Scenarios = {
+  "wait() refuses to sleep where nobody can wake": (memory) => {
+    failsWith("wait", "UNSUPPORTED", () => memory.words.wait(0, 0, 1));
+    memory.words.wake(0);
+  },
   "reserve() gives an unshared memory no handle": (memory) => {
     same("handle", memory.handle, undefined);
   },

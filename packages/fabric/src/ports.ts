@@ -61,6 +61,16 @@ export interface SharedWords {
     low: number,
     high: number,
   ): boolean;
+  /**
+   * Sleeps while the word holds `expected`, until `wake`, or `timeoutMs` at most. Blocks the thread. It may also return
+   * early: whoever waits for a condition looks at it again.
+   * @throws FabricError `UNSUPPORTED` on a memory that no other thread reaches: nobody could wake the sleeper.
+   */
+  wait(index: number, expected: number, timeoutMs: number): void;
+  /** As `wait`, without blocking. Does not keep the program alive. */
+  waitAsync(index: number, expected: number, timeoutMs: number): Promise<void>;
+  /** Wakes every thread that sleeps on the word. */
+  wake(index: number): void;
 }
 
 /** What backs a memory: a shared WebAssembly memory, a SharedArrayBuffer, or a plain ArrayBuffer of one thread. */

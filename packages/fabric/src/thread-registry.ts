@@ -50,6 +50,14 @@ export function forgetThread(control: ControlPlane, nonce: number): void {
   }
 }
 
+/**
+ * Whether the thread of `entry` that attached with `nonce` is still known. Once false, that thread has exited: it
+ * touches nothing any more. The owner's entry (0) is always known: without its owner there is no fabric.
+ */
+export function isAttached(control: ControlPlane, entry: number, nonce: number): boolean {
+  return entry === OWNER_THREAD || control.words.load(threadAt(entry) + THREAD_NONCE) === nonce;
+}
+
 /** The clock at a thread's last progress, low word. */
 export function progressOf(control: ControlPlane, thread: number): number {
   return control.words.load(threadAt(thread) + THREAD_PROGRESS);
@@ -59,6 +67,8 @@ export function progressOf(control: ControlPlane, thread: number): number {
 export class ThreadPulse {
   /** Index of the entry. */
   readonly thread: number;
+  /** What tells this thread from an earlier one with the same entry; 0 for the owner. */
+  readonly nonce: number;
   /** Low word of the clock at the last {@link beat}; compared on hot paths so that most operations store nothing. */
   clock = 0;
   /** How many `with` callbacks this thread is inside: it announces nothing meanwhile. */
@@ -66,8 +76,9 @@ export class ThreadPulse {
   readonly #control: ControlPlane;
   readonly #at: number;
 
-  private constructor(control: ControlPlane, thread: number) {
+  private constructor(control: ControlPlane, thread: number, nonce: number) {
     this.#control = control;
+    this.nonce = nonce;
     this.#at = threadAt(thread);
     this.thread = thread;
     this.progress();
@@ -75,7 +86,7 @@ export class ThreadPulse {
 
   /** The owner's pulse. */
   static owner(control: ControlPlane): ThreadPulse {
-    return new ThreadPulse(control, OWNER_THREAD);
+    return new ThreadPulse(control, OWNER_THREAD, 0);
   }
 
   /**
@@ -87,7 +98,7 @@ export class ThreadPulse {
     for (let thread = 1; thread < THREADS_MAX; thread++) {
       const at = threadAt(thread);
       if (control.words.compareExchange(at + THREAD_NONCE, 0, nonce) !== 0) continue;
-      const pulse = new ThreadPulse(control, thread);
+      const pulse = new ThreadPulse(control, thread, nonce);
       pulse.announce();
       return pulse;
     }

@@ -20,6 +20,9 @@ function steppingWords(words: SharedWords, at: number, interrupt: () => void): S
     exchange: (...args) => stepping().exchange(...args),
     compareExchange: (...args) => stepping().compareExchange(...args),
     compareExchangePair: (...args) => stepping().compareExchangePair(...args),
+    wait: (...args) => stepping().wait(...args),
+    waitAsync: (...args) => stepping().waitAsync(...args),
+    wake: (...args) => stepping().wake(...args),
   };
 }
 

@@ -113,9 +113,10 @@ export class World {
       { memory: provider, blockDevice: () => ({ ...ram, zero }) },
     );
     this.fabric.subscribe((event) => this.#events.push(event));
-    const { clock, random } = this.#host;
+    const { clock, timer, random } = this.#host;
     this.#elsewhere = new Attachments({
       clock,
+      timer,
       random,
       memory: provider,
       threads: {

@@ -23,6 +23,7 @@ function twoThreads(options: { fenceAfterMs?: number } = {}) {
   const attachments = (): Attachments =>
     new Attachments({
       clock: host.clock,
+      timer: host.timer,
       random: host.random,
       memory: bufferMemoryProvider,
       threads: {

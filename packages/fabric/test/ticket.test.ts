@@ -14,9 +14,10 @@ const granted = (shared = true) => {
   const fabric = openOn(host, { shared });
   const [before, lease, after] = [0, 1, 2].map(() => fabric.mem().minBytes(128).acquire());
   if (before === undefined || lease === undefined || after === undefined) throw new Error("three");
-  const { clock, random } = host;
+  const { clock, timer, random } = host;
   const elsewhere = new Attachments({
     clock,
+    timer,
     random,
     memory: bufferMemoryProvider,
     threads: undefined,

@@ -35,6 +35,7 @@ const clock = new SystemClock();
 // A thread attaches to a fabric once, so its attachments are the thread's, not any fabric's.
 const threadAttachments = new Attachments({
   clock,
+  timer: systemTimer,
   random: systemRandom,
   memory: nodeMemoryProvider,
   threads: systemThreads,

@@ -5,7 +5,7 @@
  * threads proposal), so a thread that fell back to `Atomics` on the same bytes works together with one that did not.
  * Copies and fills are plain accesses, as everywhere.
  */
-import { assert, type ArenaMemory, type SharedWords } from "@selvage/fabric";
+import { assert, waitOn, waitOnAsync, type ArenaMemory, type SharedWords } from "@selvage/fabric";
 import { WASM_BYTES_MAX, type MemoryKernel, type SharedWasmMemory } from "./memory-kernel.ts";
 
 /**
@@ -22,7 +22,10 @@ class WasmWords implements SharedWords {
   readonly #compareExchange: MemoryKernel["compareExchange"];
   readonly #compareExchangePair: MemoryKernel["compareExchangePair"];
 
-  constructor(kernel: MemoryKernel) {
+  readonly #plain: Int32Array;
+
+  constructor(kernel: MemoryKernel, plain: Int32Array) {
+    this.#plain = plain;
     this.#load = kernel.load;
     this.#store = kernel.store;
     this.#add = kernel.add;
@@ -62,6 +65,20 @@ class WasmWords implements SharedWords {
   ): boolean {
     return this.#compareExchangePair(index << 2, expectedLow, expectedHigh, low, high) === 1;
   }
+
+  // Sleeping costs microseconds: the language's own way is fast enough, and knows when not to block.
+
+  wait(index: number, expected: number, timeoutMs: number): void {
+    waitOn(this.#plain, index, expected, timeoutMs);
+  }
+
+  waitAsync(index: number, expected: number, timeoutMs: number): Promise<void> {
+    return waitOnAsync(this.#plain, index, expected, timeoutMs);
+  }
+
+  wake(index: number): void {
+    Atomics.notify(this.#plain, index);
+  }
 }
 
 /** An {@link ArenaMemory} over a shared WebAssembly memory. */
@@ -81,7 +98,7 @@ export class WasmMemory implements ArenaMemory {
     this.byteLength = byteLength;
     this.bytes = new Uint8Array(memory.buffer, 0, words * 4);
     this.plain = new Int32Array(memory.buffer, 0, words);
-    this.words = new WasmWords(kernel);
+    this.words = new WasmWords(kernel, this.plain);
     this.handle = memory;
     this.#copy = kernel.copy;
     this.#fill = kernel.fill;
