@@ -8,7 +8,6 @@ import {
   type Columns,
 } from "./columns.ts";
 import { FabricError } from "./errors.ts";
-import type { Text } from "./ports.ts";
 
 /** Encodes and decodes one kind of value. */
 export interface Codec<T> {
@@ -59,49 +58,3 @@ export const columnsCodec: Codec<Columns> = {
     return viewColumns(bytes.byteOffset % elementBytesMax === 0 ? bytes : new Uint8Array(bytes));
   },
 };
-
-/** Most bytes that {@link jsonCodec} decodes unless told otherwise: 64 MiB. */
-export const JSON_BYTES_MAX: number = 64 * 1024 * 1024;
-
-/** JSON in UTF-8. `bytesMax` bounds what is decoded; keys like `__proto__` stay plain properties, as in `JSON.parse`. */
-export function jsonCodec<T>(text: Text, bytesMax: number = JSON_BYTES_MAX): Codec<T> {
-  return {
-    name: "json",
-    encode(value) {
-      const json: string | undefined = stringify(value);
-      if (json === undefined)
-        throw new FabricError("ENCODE", "Cannot encode: the value has no JSON form", {
-          codec: "json",
-        });
-      return text.encode(json);
-    },
-    decode(bytes) {
-      if (bytes.length > bytesMax)
-        throw new FabricError(
-          "DECODE",
-          `Cannot decode: ${bytes.length} bytes, at most ${bytesMax}`,
-          {
-            codec: "json",
-          },
-        );
-      try {
-        return JSON.parse(text.decode(bytes)) as T;
-      } catch (cause) {
-        throw new FabricError("DECODE", "Cannot decode: not JSON", { codec: "json" }, { cause });
-      }
-    },
-  };
-}
-
-function stringify(value: unknown): string | undefined {
-  try {
-    return JSON.stringify(value);
-  } catch (cause) {
-    throw new FabricError(
-      "ENCODE",
-      "Cannot encode: not a JSON value",
-      { codec: "json" },
-      { cause },
-    );
-  }
-}

@@ -12,7 +12,7 @@ export { ramBlockDevice } from "./block-pool.ts";
 export { bufferMemoryProvider } from "./buffer-memory.ts";
 export { BlockBuilder, LEASE_SECS_DEFAULT, MemBuilder } from "./builders.ts";
 export type { LeaseRequest } from "./builders.ts";
-export { columnsCodec, JSON_BYTES_MAX, jsonCodec, rawCodec } from "./codecs.ts";
+export { columnsCodec, rawCodec } from "./codecs.ts";
 export type { Codec, FixedLayout } from "./codecs.ts";
 export { columnsBytes, layColumns, shapeOf, viewColumns, writeColumns } from "./columns.ts";
 export type {
@@ -24,6 +24,8 @@ export type {
   ColumnsOf,
   ColumnType,
 } from "./columns.ts";
+export { DECODE_BUDGET, overBudget, resolveBudget } from "./decode-budget.ts";
+export type { DecodeBudget, Excess } from "./decode-budget.ts";
 export { ControlPlane } from "./control-plane.ts";
 export type { ControlHandle, LeaseMoment, Renewal } from "./control-plane.ts";
 export {
@@ -75,14 +77,19 @@ export type {
   Text,
   Timer,
 } from "./ports.ts";
+export { jsonCodec } from "./json-codec.ts";
+export { recordCodec } from "./record-codec.ts";
+export type { RecordCodec, RecordOf, RecordShape } from "./record-codec.ts";
+export type { BytesType, FieldType, FieldValue, RecordField, TextType } from "./record-fields.ts";
 export { RangeAllocator } from "./range-allocator.ts";
 export type { Range } from "./range-allocator.ts";
 export type { Quota } from "./tenant.ts";
 export { TENANTS_MAX } from "./tenant.ts";
 export { THREADS_MAX } from "./control-layout.ts";
-export { isAttached, OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
+export { isAttached, nonceOf, OWNER_THREAD, progressOf, ThreadPulse } from "./thread-registry.ts";
 export { TimingWheel } from "./timing-wheel.ts";
 export { TwoSlotRecord } from "./two-slot-record.ts";
 export type { RecordBlocks, RecordReading } from "./two-slot-record.ts";
 export { formatId, parseId } from "./ticket.ts";
 export type { BlockTicket, FabricTicket, MemTicket } from "./ticket.ts";
+export { isUtf8, plainText } from "./utf8.ts";

@@ -1,4 +1,4 @@
-import { JSON_BYTES_MAX, jsonCodec, rawCodec } from "@selvage/fabric";
+import { DECODE_BUDGET, jsonCodec, rawCodec } from "@selvage/fabric";
 import { systemText } from "@selvage/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -6,6 +6,8 @@ import { codeIfThrown, codeOf, thrownBy } from "./rig.ts";
 
 const json = jsonCodec<unknown>(systemText);
 
+const nested = (depth: number): unknown =>
+  Array.from({ length: depth }).reduce<unknown>((inner) => [inner], 0);
 describe("jsonCodec()", () => {
   it("gives back every JSON value, keys like __proto__ as plain properties", () => {
     fc.assert(
@@ -51,13 +53,58 @@ describe("jsonCodec()", () => {
     expect(codeOf(() => json.decode(bytes))).toBe("DECODE");
   });
 
-  it("refuses more bytes than its bound before it looks at them", () => {
-    const small = jsonCodec(systemText, 10);
+  it("refuses more bytes than its budget before it looks at them", () => {
+    const small = jsonCodec(systemText, { bytes: 10 });
     expect(small.decode(systemText.encode("1234567890"))).toBe(1_234_567_890);
-    expect(thrownBy(() => small.decode(new Uint8Array(11))).message).toBe(
-      "Cannot decode: 11 bytes, at most 10",
+    expect(thrownBy(() => small.decode(new Uint8Array(11)))).toMatchObject({
+      message: "Cannot decode: 11 bytes, at most 10",
+      details: { codec: "json", what: "bytes", came: 11, most: 10 },
+    });
+    expect(codeOf(() => json.decode(new Uint8Array(DECODE_BUDGET.bytes + 1)))).toBe("DECODE");
+  });
+
+  it("B1: takes what is at its budget and refuses one more, both ways", () => {
+    const tight = jsonCodec<unknown>(systemText, { elements: 7, depth: 2 });
+    const wide = jsonCodec<unknown>(systemText);
+    // 7 elements: the map, two keys, two values, and what is in the second.
+    for (const fits of [{ a: [1, 2], b: 3 }, [1, 2, 3, 4, 5, 6], nested(2), "[[[,,,,,,,,,"])
+      expect(tight.decode(tight.encode(fits))).toEqual(fits);
+    for (const [what, beyond] of [
+      ["elements", { a: [1, 2, 3], b: 3 }],
+      ["elements", [1, 2, 3, 4, 5, 6, 7]],
+      ["depth", nested(3)],
+      ["depth", { a: { b: { c: 1 } } }],
+    ] as const) {
+      const excess = { details: { codec: "json", what } };
+      expect(thrownBy(() => tight.encode(beyond))).toMatchObject({ code: "ENCODE", ...excess });
+      const bytes = wide.encode(beyond);
+      expect(thrownBy(() => tight.decode(bytes))).toMatchObject({ code: "DECODE", ...excess });
+    }
+    expect(wide.decode(wide.encode(nested(DECODE_BUDGET.depth)))).toEqual(
+      nested(DECODE_BUDGET.depth),
     );
-    expect(codeOf(() => json.decode(new Uint8Array(JSON_BYTES_MAX + 1)))).toBe("DECODE");
+    expect(codeOf(() => wide.encode(nested(DECODE_BUDGET.depth + 1)))).toBe("ENCODE");
+  });
+
+  it("counts no comma, bracket or quote inside a text", () => {
+    const tight = jsonCodec<unknown>(systemText, { elements: 2, depth: 1 });
+    for (const text of [',:[{\\"', '"[[[[', "\\", '\\",,,,', "]]]]"])
+      expect(tight.decode(tight.encode([text]))).toEqual([text]);
+  });
+
+  it.each([-1, 1.5, Number.NaN, "9", 2 ** 53])("refuses a budget of %s", (bound) => {
+    const budget = { elements: bound as number };
+    expect(codeOf(() => jsonCodec(systemText, budget))).toBe("INVALID_ARGUMENT");
+  });
+
+  it("needs no host for its text", () => {
+    const plain = jsonCodec<unknown>();
+    fc.assert(
+      fc.property(fc.jsonValue({ stringUnit: "binary" }), (value) => {
+        expect(plain.encode(value)).toEqual(json.encode(value));
+        expect(plain.decode(json.encode(value))).toEqual(json.decode(plain.encode(value)));
+      }),
+    );
   });
 
   it("decodes shared bytes, which the platform's decoder refuses", () => {
