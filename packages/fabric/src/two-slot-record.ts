@@ -14,6 +14,9 @@
  * Invariant R2: `write` resolves only after the device has flushed: what was acknowledged is read again.
  * Invariant R3: a slot that cannot be read is told (`recovered`), and the next generation is then at least the
  * readable one + 2, so that a generation which may have been acknowledged and lost is never given out again.
+ * Invariant R4: when a write resolves, both slots are whole and their generations are one apart at most. R3 rests on
+ * it: were they two apart, as after that step of 2, the loss of the newer slot would bring its generation up again. So
+ * a write after a fallback goes into both slots, the damaged one first (R1).
  * Two slots of which neither can be read are `CORRUPT_RECORD`, never taken for "nothing written yet": before its
  * first value a record gets an empty one, generation 0, in slot 1. So a first write that was torn (slot 0 unreadable,
  * slot 1 empty) differs from a value that was lost with nothing beside it.
@@ -45,12 +48,23 @@ export interface RecordReading {
 const magic = 0x3152_5653;
 const version = 1;
 const headerBytes = 28;
+/** The longest value of a slot of one block: it leaves no byte that is not under the checksum. */
+export const SLOT_VALUE_BYTES: number = BLOCK_BYTES - headerBytes;
 const generationMax = Number.MAX_SAFE_INTEGER;
 
-interface Slot {
+/** One of a record's two slots, as read. */
+export interface RecordSlot {
   readonly kind: "blank" | "bad" | "good";
   readonly generation: number;
   readonly state: Uint8Array<ArrayBuffer>;
+}
+
+/** What a writer knows of the slots. */
+interface Known {
+  readonly next: number;
+  readonly target: 0 | 1;
+  /** True when the target is damaged: then the other slot is written too (R4). */
+  readonly mend: boolean;
 }
 
 const nothing = new Uint8Array(0);
@@ -74,7 +88,7 @@ export class TwoSlotRecord {
   readonly #blocks: RecordBlocks;
   readonly #slotBlocks: number;
   // What this writer knows of the slots; undefined until it has looked, and again after a write that failed.
-  #known: { readonly next: number; readonly target: 0 | 1 } | undefined;
+  #known: Known | undefined;
 
   /** A record over all of `blocks`, 2 at least. @throws FabricError `INVALID_ARGUMENT`. */
   constructor(blocks: RecordBlocks) {
@@ -106,6 +120,7 @@ export class TwoSlotRecord {
     this.#known = {
       next: generation + (damaged === undefined ? 1 : 2),
       target: newest === 0 ? 1 : 0,
+      mend: damaged !== undefined,
     };
     const reading = { state: generation === 0 ? undefined : state, generation };
     return damaged === undefined ? reading : { ...reading, recovered: { slot: damaged } };
@@ -126,9 +141,9 @@ export class TwoSlotRecord {
     // Nothing is there yet: the empty value goes first.
     if (this.#known === undefined) {
       await this.#writeSlot(1, 0, nothing);
-      this.#known = { next: 1, target: 0 };
+      this.#known = { next: 1, target: 0, mend: false };
     }
-    const { next, target } = this.#known;
+    const { next, target, mend } = this.#known;
     if (next > generationMax)
       throw new FabricError("EXHAUSTED", "Cannot write the record: its generations are used up", {
         generation: generationMax,
@@ -136,7 +151,9 @@ export class TwoSlotRecord {
     // Whatever becomes of this write, the slots are looked at again before the next one.
     this.#known = undefined;
     await this.#writeSlot(target, next, state);
-    this.#known = { next: next + 1, target: target === 0 ? 1 : 0 };
+    const other = target === 0 ? 1 : 0;
+    if (mend) await this.#writeSlot(other, next, state);
+    this.#known = { next: next + 1, target: other, mend: false };
     return next;
   }
 
@@ -145,7 +162,7 @@ export class TwoSlotRecord {
     await this.#blocks.flush();
   }
 
-  async #readSlot(slot: 0 | 1): Promise<Slot> {
+  async #readSlot(slot: 0 | 1): Promise<RecordSlot> {
     const bytes = new Uint8Array(this.#slotBlocks * BLOCK_BYTES);
     await this.#blocks.readInto(slot * this.#slotBlocks, bytes);
     return decodeSlot(bytes);
@@ -153,7 +170,7 @@ export class TwoSlotRecord {
 }
 
 /** Which slot counts, and which one was damaged. Neither: nothing was ever written. */
-function judge(slots: readonly [Slot, Slot]): {
+function judge(slots: readonly [RecordSlot, RecordSlot]): {
   readonly newest?: 0 | 1;
   readonly damaged?: 0 | 1;
 } {
@@ -173,7 +190,8 @@ function judge(slots: readonly [Slot, Slot]): {
   });
 }
 
-function encodeSlot(generation: number, state: Uint8Array): Uint8Array {
+/** Lays a slot out, in whole blocks. */
+export function encodeSlot(generation: number, state: Uint8Array): Uint8Array<ArrayBuffer> {
   const blocks = Math.ceil((headerBytes + state.length) / BLOCK_BYTES);
   const bytes = new Uint8Array(blocks * BLOCK_BYTES);
   const view = new DataView(bytes.buffer);
@@ -189,9 +207,10 @@ function encodeSlot(generation: number, state: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function decodeSlot(bytes: Uint8Array<ArrayBuffer>): Slot {
+/** Reads a slot. Every byte that its value's length covers is under the checksum; what follows is not looked at. */
+export function decodeSlot(bytes: Uint8Array<ArrayBuffer>): RecordSlot {
   const view = new DataView(bytes.buffer);
-  const bad: Slot = { kind: "bad", generation: 0, state: nothing };
+  const bad: RecordSlot = { kind: "bad", generation: 0, state: nothing };
   if (view.getUint32(0, true) !== magic)
     return bytes.every((byte) => byte === 0) ? { ...bad, kind: "blank" } : bad;
   const length = view.getUint32(16, true);

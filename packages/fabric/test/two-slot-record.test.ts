@@ -88,6 +88,21 @@ describe("TwoSlotRecord", () => {
     expect(await record.write(value(4, 9))).toBe(4);
   });
 
+  it("R4: damage after damage to the newest slot, and no generation is acknowledged twice", async () => {
+    const blocks = await written(value(1, 9), value(2, 9));
+    let last = 2;
+    for (let round = 0; round < 6; round++) {
+      const generationAt = (slot: 0 | 1): number => blocks.bytes[slot * 2 * BLOCK_BYTES + 8] ?? 0;
+      const newest = generationAt(0) > generationAt(1) ? 0 : 1;
+      blocks.bytes[newest * 2 * BLOCK_BYTES + 30] = 99;
+      const record = new TwoSlotRecord(blocks);
+      expect((await record.read()).recovered).toEqual({ slot: newest });
+      const next = await record.write(value(round, 9));
+      expect(next).toBeGreaterThan(last);
+      last = next;
+    }
+  });
+
   it("R3: a first value that was lost is told, not taken for a blank record", async () => {
     const blocks = await written(value(1, 9));
     blocks.bytes[30] = 77;
