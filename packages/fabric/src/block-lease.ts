@@ -1,8 +1,27 @@
 /** A lease over a run of blocks. Every operation returns a promise: a block may live on a disk. */
 import { FabricError, invalidArgument } from "./errors.ts";
-import { LeaseHandle, type LeaseParts } from "./lease-handle.ts";
+import { checkTtl, LeaseHandle, type LeaseParts, type RevokeOptions } from "./lease-handle.ts";
 import { BLOCK_BYTES, type BlockDevice } from "./ports.ts";
 import type { BlockTicket } from "./ticket.ts";
+
+/** Whoever keeps a block lease beyond its process. */
+export interface BlockAuthority {
+  /** Which file. */
+  readonly storeId: string;
+  readonly isReadOnly: boolean;
+  /** True once nothing reaches the disk any more. */
+  readonly isClosing: boolean;
+  /** Makes a later deadline durable. */
+  extend(lease: BlockLease, deadlineMs: number): Promise<void>;
+  /** Resolves once the disk knows how the lease stands. */
+  settle(lease: BlockLease): Promise<void>;
+  /** Brings the lease to what its writer has made of it. */
+  refresh(lease: BlockLease): Promise<void>;
+  /** @throws FabricError `DISCONNECTED`. */
+  assertOpen(what: string): void;
+  /** @throws FabricError `DISCONNECTED`, `UNSUPPORTED`. */
+  assertWritable(what: string): void;
+}
 
 /** Where a block lease's blocks are. */
 export interface BlockRegion {
@@ -11,6 +30,8 @@ export interface BlockRegion {
   readonly first: number;
   /** How many. */
   readonly count: number;
+  /** Who keeps the lease, where it outlives its process. */
+  readonly authority?: BlockAuthority;
 }
 
 /**
@@ -34,6 +55,7 @@ export class BlockLease extends LeaseHandle implements Disposable {
   readonly numBlocks: number;
   readonly #device: BlockDevice;
   readonly #first: number;
+  readonly #authority: BlockAuthority | undefined;
 
   /** For the fabric: leases are acquired through `fabric.block()`. */
   constructor(parts: LeaseParts, region: BlockRegion) {
@@ -41,11 +63,49 @@ export class BlockLease extends LeaseHandle implements Disposable {
     this.numBlocks = region.count;
     this.#device = region.device;
     this.#first = region.first;
+    this.#authority = region.authority;
   }
 
-  /** As `MemLease.renew`, but promised: the authority over blocks may live on a disk. */
+  /**
+   * As `MemLease.renew`, but promised: in a block file the new deadline is durable before it counts, and before this
+   * resolves. Errors as there, and `STORE_UNAVAILABLE`; the lease then stands as before.
+   */
   async renew(ttlMs: number): Promise<number> {
-    return this.extend(ttlMs);
+    const authority = this.#authority;
+    if (authority === undefined) return this.extend(ttlMs);
+    authority.assertWritable("renew the lease");
+    const deadlineMs = this.site.nowMs() + checkTtl("ttlMs", ttlMs);
+    // What would be refused afterwards is refused now.
+    this.extendTo(this.site.control.baseMs);
+    await authority.extend(this, deadlineMs);
+    return this.extendTo(deadlineMs);
+  }
+
+  /** As for memory. In a block file the disk learns of it at once, but not yet when this returns: see {@link settle}. */
+  override release(): boolean {
+    if (this.#authority?.isClosing === true) return false;
+    this.#authority?.assertWritable("release the lease");
+    return super.release();
+  }
+
+  /** As for memory; as {@link release} in a block file. */
+  override revoke(options: RevokeOptions = {}): boolean {
+    if (this.#authority?.isClosing === true) return false;
+    this.#authority?.assertWritable("revoke the lease");
+    return super.revoke(options);
+  }
+
+  /**
+   * Resolves once a crash would find the lease as it stands now: after `release()`, once its end is durable. At once
+   * where blocks are not in a file. @throws FabricError `STORE_UNAVAILABLE`.
+   */
+  async settle(): Promise<void> {
+    await this.#authority?.settle(this);
+  }
+
+  /** Releases the lease, if it still stands and is not open for reading only. Idempotent. */
+  override [Symbol.dispose](): void {
+    if (this.#authority?.isReadOnly !== true) this.release();
   }
 
   /**
@@ -65,6 +125,7 @@ export class BlockLease extends LeaseHandle implements Disposable {
       throw invalidArgument("bytes", `at most ${BLOCK_BYTES} bytes`, bytes.length);
     const block = new Uint8Array(BLOCK_BYTES);
     block.set(bytes);
+    this.#authority?.assertWritable("write blocks");
     await this.#during(() => this.#device.write(this.#first + this.#checkIndex(index, 1), block));
   }
 
@@ -77,6 +138,7 @@ export class BlockLease extends LeaseHandle implements Disposable {
 
   /** Writes `bytes` (a multiple of 512) from block `index` on. Blocks are all or nothing one by one, not together. */
   async write(index: number, bytes: Uint8Array): Promise<void> {
+    this.#authority?.assertWritable("write blocks");
     await this.#during(() =>
       this.#device.write(this.#first + this.#checkIndex(index, wholeBlocks(bytes)), bytes),
     );
@@ -84,6 +146,7 @@ export class BlockLease extends LeaseHandle implements Disposable {
 
   /** Resolves once what was written survives a crash, where the device survives one at all. */
   async flush(): Promise<void> {
+    this.#authority?.assertWritable("flush blocks");
     await this.#during(() => this.#device.flush());
   }
 
@@ -91,16 +154,32 @@ export class BlockLease extends LeaseHandle implements Disposable {
   ticket(): BlockTicket {
     this.check();
     const { leaseId, slot, generation } = this;
-    const { fabricId } = this.site.control.handle;
+    const fabricId = this.#authority?.storeId ?? this.site.control.handle.fabricId;
     return { kind: "block", version: 1, leaseId, slot, generation, fabricId };
   }
 
   async #during(operation: () => Promise<void>): Promise<void> {
+    if (this.#authority !== undefined) return this.#duringShared(operation, this.#authority);
     this.check();
     // Pinned while the device works: the blocks are not given to the next holder under its hands.
     this.site.pin(this.slot);
     try {
       await operation();
+      this.check();
+    } finally {
+      this.site.unpin(this.slot);
+    }
+  }
+
+  // Another process may end the lease of a reader: the disk is asked before and after.
+  async #duringShared(operation: () => Promise<void>, authority: BlockAuthority): Promise<void> {
+    authority.assertOpen("use blocks");
+    if (authority.isReadOnly) await authority.refresh(this);
+    this.check();
+    this.site.pin(this.slot);
+    try {
+      await operation();
+      if (authority.isReadOnly) await authority.refresh(this);
       this.check();
     } finally {
       this.site.unpin(this.slot);

@@ -13,12 +13,19 @@ export class BlockPool implements Pool<BlockLease> {
   readonly kind = "block";
   readonly ledger: Ledger;
   readonly device: BlockDevice;
-  readonly #ranges: RangeAllocator | undefined;
+  /** Which blocks are free; undefined where none can be leased. */
+  protected readonly ranges: RangeAllocator | undefined;
 
-  constructor(device: BlockDevice, ledger: Ledger) {
+  constructor(
+    device: BlockDevice,
+    ledger: Ledger,
+    ranges: RangeAllocator | undefined = device.numBlocks === 0
+      ? undefined
+      : new RangeAllocator(device.numBlocks),
+  ) {
     this.device = device;
     this.ledger = ledger;
-    this.#ranges = device.numBlocks === 0 ? undefined : new RangeAllocator(device.numBlocks);
+    this.ranges = ranges;
   }
 
   roundUp(bytes: number): number {
@@ -30,7 +37,7 @@ export class BlockPool implements Pool<BlockLease> {
     const most = tenant.quota.blocks;
     if (most !== undefined && tenant.blockBytes + bytes > most * BLOCK_BYTES)
       throw refuse("block", tenant, asked, this.largestFreeBytes(tenant), "quota");
-    const piece = this.#ranges?.allocate(bytes / BLOCK_BYTES) ?? -1;
+    const piece = this.ranges?.allocate(bytes / BLOCK_BYTES) ?? -1;
     if (piece < 0) throw refuse("block", tenant, asked, this.largestFreeBytes(tenant), "capacity");
     tenant.blockBytes += bytes;
     return piece;
@@ -38,26 +45,26 @@ export class BlockPool implements Pool<BlockLease> {
 
   lease(parts: LeaseParts, _tenant: Tenant, piece: number): BlockLease {
     const count = parts.bytes / BLOCK_BYTES;
-    return new BlockLease(parts, { device: this.device, first: this.#firstOf(piece), count });
+    return new BlockLease(parts, { device: this.device, first: this.firstOf(piece), count });
   }
 
-  async wipe(_tenant: Tenant, piece: number, bytes: number): Promise<void> {
-    await this.device.zero(this.#firstOf(piece), bytes / BLOCK_BYTES);
+  wipe(_tenant: Tenant, piece: number, bytes: number, _slot: number): void | Promise<void> {
+    return this.device.zero(this.firstOf(piece), bytes / BLOCK_BYTES);
   }
 
   free(tenant: Tenant, piece: number, bytes: number): void {
-    this.#ranges?.free(piece);
+    this.ranges?.free(piece);
     tenant.blockBytes -= bytes;
   }
 
   largestFreeBytes(tenant: Tenant | undefined): number {
     const quota = (tenant?.quota.blocks ?? Infinity) * BLOCK_BYTES - (tenant?.blockBytes ?? 0);
-    return Math.max(0, Math.min(quota, (this.#ranges?.largestFree() ?? 0) * BLOCK_BYTES));
+    return Math.max(0, Math.min(quota, (this.ranges?.largestFree() ?? 0) * BLOCK_BYTES));
   }
 
   // A piece that was allocated came from the ranges, so there are some.
-  #firstOf(piece: number): number {
-    return this.#ranges?.offsetOf(piece) ?? 0;
+  protected firstOf(piece: number): number {
+    return this.ranges?.offsetOf(piece) ?? 0;
   }
 }
 

@@ -146,6 +146,15 @@ export class ControlPlane {
     this.words.store(at + 1, packHigh(generation, ACTIVE, deadline));
   }
 
+  /** Sets a slot that was never granted to what another process left: free, after its lease of `generation`. Owner only. */
+  seed(slot: number, generation: number, id: Int32Array, terminal: number): void {
+    const at = slotAt(slot);
+    for (let word = 0; word < 4; word++) this.plain[at + SLOT_ID + word] = id[word] as number;
+    this.plain[at + SLOT_PREVIOUS_END] = terminal;
+    // Order G2.
+    this.words.store(at + 1, packHigh(generation, FREE, 0));
+  }
+
   /** How often a free slot has been granted so far. Owner only: nobody else moves a free slot's word. */
   generationOf(slot: number): number {
     return generationOf(this.plain[slotAt(slot) + 1] as number);

@@ -1,6 +1,7 @@
 /** What a fabric is opened with. */
-import { FabricError, invalidArgument } from "./errors.ts";
+import { invalidArgument } from "./errors.ts";
 import { GRANULE_BYTES } from "./memory-pool.ts";
+import type { BlockAccess } from "./ports.ts";
 import type { Quota } from "./tenant.ts";
 
 /** Options of `Fabric.open`. */
@@ -9,6 +10,15 @@ export interface FabricOptions {
   readonly memoryBytes?: number;
   /** Blocks of 512 bytes to lease. Default 65,536 (32 MiB). */
   readonly blocks?: number;
+  /**
+   * A file that holds the blocks and their leases, which then outlive this process. Made if it is not there. `blocks` may be
+   * left out for a file that is there, and must be the file's otherwise.
+   */
+  readonly blockFile?: string;
+  /** `"write"`: as the file's one writer. `"read"`: attach and read beside it, and nothing else. Default `"write"`. */
+  readonly blockAccess?: BlockAccess;
+  /** Most leases at a time in a new block file, at most one a block; 1 KiB each. Default 1,024. */
+  readonly blockLeases?: number;
   /** Whether threads share the memory. False puts it on plain ArrayBuffers; tickets then serve this thread only. */
   readonly shared?: boolean;
   /** Hands out private copies from `with`, and poisons reclaimed bytes: for tests. Default false. */
@@ -26,12 +36,17 @@ export interface FabricOptions {
 }
 
 /** {@link FabricOptions} with the defaults filled in. */
-export type ResolvedOptions = Required<FabricOptions>;
+export type ResolvedOptions = Required<Omit<FabricOptions, "blockFile">> & {
+  readonly blockFile: string | undefined;
+};
 
 /** The defaults of {@link FabricOptions}. */
 export const FABRIC_DEFAULTS: ResolvedOptions = Object.freeze({
   memoryBytes: 256 * 1024 * 1024,
   blocks: 65_536,
+  blockFile: undefined,
+  blockAccess: "write",
+  blockLeases: 1_024,
   shared: true,
   guard: false,
   tick: "auto",
@@ -45,16 +60,13 @@ export const FABRIC_DEFAULTS: ResolvedOptions = Object.freeze({
 export function resolveOptions(options: FabricOptions): ResolvedOptions {
   checkObject("options", options);
   for (const name of Object.keys(options)) {
-    if (name === "blockFile")
-      throw new FabricError("UNSUPPORTED", "blockFile: blocks in a file are not here yet", {
-        name,
-      });
     if (!Object.hasOwn(FABRIC_DEFAULTS, name))
       throw invalidArgument("options", `one of ${Object.keys(FABRIC_DEFAULTS).join(", ")}`, name);
   }
   const resolved: ResolvedOptions = { ...FABRIC_DEFAULTS, ...defined(options) };
   checkCount("memoryBytes", resolved.memoryBytes, GRANULE_BYTES, 2 ** 40);
   checkCount("blocks", resolved.blocks, 0, 2 ** 26);
+  checkBlockFile(resolved);
   checkCount("maxLeases", resolved.maxLeases, 1, 2 ** 25);
   checkCount("tickMs", resolved.tickMs, 1, 60_000);
   checkCount("fenceAfterMs", resolved.fenceAfterMs, 1, 2 ** 40);
@@ -72,6 +84,16 @@ export function resolveOptions(options: FabricOptions): ResolvedOptions {
   }
   const memoryBytes = Math.floor(resolved.memoryBytes / GRANULE_BYTES) * GRANULE_BYTES;
   return { ...resolved, memoryBytes };
+}
+
+function checkBlockFile({ blockFile, blockAccess, blockLeases }: ResolvedOptions): void {
+  if (blockFile !== undefined && (typeof blockFile !== "string" || blockFile === ""))
+    throw invalidArgument("blockFile", "a path", blockFile);
+  if (blockAccess !== "write" && blockAccess !== "read")
+    throw invalidArgument("blockAccess", '"write" or "read"', blockAccess);
+  if (blockAccess === "read" && blockFile === undefined)
+    throw invalidArgument("blockAccess", '"write" where there is no blockFile', blockAccess);
+  checkCount("blockLeases", blockLeases, 1, 65_536);
 }
 
 // An option given as undefined means its default, as an absent one does.

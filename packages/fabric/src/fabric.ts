@@ -2,9 +2,12 @@
 import { attach, Attachments, endedOrUnknown, type Threads } from "./attachments.ts";
 import { BlockBuilder, MemBuilder, type LeaseRequest } from "./builders.ts";
 import { BlockLease } from "./block-lease.ts";
-import { BlockPool, ramBlockDevice } from "./block-pool.ts";
+import { openBlocks } from "./block-file.ts";
+import type { BlockPool } from "./block-pool.ts";
+import type { BlockDamage } from "./block-table.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { STOP_AT } from "./control-layout.ts";
+import { DurablePool } from "./durable-pool.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
 import { FabricEvents, type FabricEvent, type Unsubscribe } from "./events.ts";
 import { resolveOptions, type FabricOptions, type ResolvedOptions } from "./fabric-options.ts";
@@ -14,9 +17,11 @@ import { Lessor, type ReclaimSummary } from "./lessor.ts";
 import { MemLease } from "./mem-lease.ts";
 import { MemoryPool } from "./memory-pool.ts";
 import {
-  BLOCK_BYTES,
+  type ArenaMemory,
   type BlockDevice,
   type Clock,
+  type Disk,
+  type DiskRequest,
   type MemoryProvider,
   type Random,
   type Timer,
@@ -46,6 +51,8 @@ export interface FabricPorts {
   readonly keeper?: (control: ControlPlane) => Keeper;
   /** Where blocks live. Default: in memory. */
   readonly blockDevice?: (numBlocks: number) => BlockDevice;
+  /** Opens or makes a block file; without it, `blockFile` is `UNSUPPORTED`. */
+  readonly disk?: (request: DiskRequest) => Disk;
 }
 
 /** A thread that advances a fabric's clock and renews leases beside the work. */
@@ -112,6 +119,8 @@ export class Fabric implements Disposable, AsyncDisposable {
   readonly #lessor: Lessor;
   readonly #memory: MemoryPool;
   readonly #blocks: BlockPool;
+  // The same, where blocks are in a file.
+  readonly #durable: DurablePool | undefined;
   readonly #tenants = new Map<string, Tenant>();
   readonly #attachments: Attachments;
   readonly #stopTicking: () => void;
@@ -128,10 +137,14 @@ export class Fabric implements Disposable, AsyncDisposable {
     const id = new Int32Array(4);
     ports.random.fill(id);
     this.fabricId = formatId(id);
-    const memory = ports.memory.reserve(ControlPlane.bytesFor(maxLeases), { shared });
+    this.#blocks = openBlocks(this.options, options, ports);
+    this.#durable = this.#blocks instanceof DurablePool ? this.#blocks : undefined;
+    const reservedSlots = this.#durable?.slots ?? 0;
+    const slots = maxLeases + reservedSlots;
+    const memory = this.#reserveControl(slots);
     const baseMs = Math.floor(ports.clock.nowMs());
     const manual = tick === "manual";
-    const handle = { fabricId: this.fabricId, baseMs, slots: maxLeases, manual, guard };
+    const handle = { fabricId: this.fabricId, baseMs, slots, manual, guard };
     this.control = new ControlPlane(memory, handle);
     this.#memory = new MemoryPool({
       provider: ports.memory,
@@ -139,8 +152,6 @@ export class Fabric implements Disposable, AsyncDisposable {
       guard,
       ledger: new Ledger(this.options.memoryBytes),
     });
-    const device = (ports.blockDevice ?? ramBlockDevice)(this.options.blocks);
-    this.#blocks = new BlockPool(device, new Ledger(device.numBlocks * BLOCK_BYTES));
     this.#threads = ports.threads?.host(this.fabricId, (nonce) => this.#threadExited(nonce));
     this.#lessor = new Lessor({
       control: this.control,
@@ -152,6 +163,7 @@ export class Fabric implements Disposable, AsyncDisposable {
       clock: ports.clock,
       timer: ports.timer,
       nudge: () => this.#threads?.nudge(),
+      reservedSlots,
     });
     this.#attachments =
       ports.attachments ??
@@ -165,11 +177,19 @@ export class Fabric implements Disposable, AsyncDisposable {
     this.#stopTicking = manual
       ? () => {}
       : ports.timer.every(this.options.tickMs, () => void this.tick(ports.clock.nowMs()));
+    this.#durable?.serve({
+      control: this.control,
+      lessor: this.#lessor,
+      tenant: (name) => this.#tenants.get(name) ?? this.#keepTenant(name),
+    });
   }
 
   /**
-   * Opens a fabric owned by this thread. Memory is reserved when it is first leased.
-   * @throws FabricError `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED` (the host has no room for the lease table).
+   * Opens a fabric owned by this thread. Memory is reserved when it is first leased. With `blockFile`, takes up the leases
+   * that stand in the file and begins to reclaim the others.
+   * @throws FabricError `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED` (the host has no room for the lease table); of a block file
+   * also `CONFLICT` (another writer, or made with another number of blocks), `CORRUPT_RECORD` (not one, or damaged),
+   * `NOT_FOUND`, `STORE_UNAVAILABLE`.
    */
   static open(options: FabricOptions, ports: FabricPorts): Fabric {
     return new Fabric(options, ports);
@@ -189,7 +209,7 @@ export class Fabric implements Disposable, AsyncDisposable {
 
   /** Asks for blocks. */
   block(): BlockBuilder {
-    return new BlockBuilder(async (request) => this.#acquireBlock(request));
+    return new BlockBuilder((request) => this.#acquireBlock(request));
   }
 
   /**
@@ -211,16 +231,19 @@ export class Fabric implements Disposable, AsyncDisposable {
   /** Reaches a block lease by its ticket. Errors as {@link attachMem}, by rejection. */
   async attachBlock(ticket: BlockTicket): Promise<BlockLease> {
     checkTicket(ticket, "block");
-    if (ticket.fabricId !== this.fabricId)
+    const durable = this.#durable;
+    if (ticket.fabricId !== (durable?.storeId ?? this.fabricId))
       throw new FabricError("UNSUPPORTED", "Cannot attach: the blocks belong to another fabric", {
         fabricId: ticket.fabricId,
       });
+    if (durable !== undefined) await durable.look(ticket);
     const record = this.#lessor.slots.at(ticket.slot);
     const isHere =
       record?.lease instanceof BlockLease &&
       record.lease.generation === ticket.generation &&
       this.control.hasId(ticket.slot, parseId(ticket.leaseId));
-    if (!isHere || !record.lease.isLive) throw endedOrUnknown(this.control, ticket);
+    if (!isHere || !record.lease.isLive)
+      throw durable?.whyNot(ticket) ?? endedOrUnknown(this.control, ticket);
     return record.lease;
   }
 
@@ -230,6 +253,11 @@ export class Fabric implements Disposable, AsyncDisposable {
     for (const record of this.#lessor.slots.records())
       if (record.terminal === 0) live.push(record.lease);
     return live;
+  }
+
+  /** Records of the block file that could not be read when it was opened. None, unless the disk has failed. */
+  blockDamage(): readonly BlockDamage[] {
+    return this.#durable?.table.damage ?? [];
   }
 
   /** The lease of an id, if it stands and its id was ever asked for. */
@@ -247,6 +275,7 @@ export class Fabric implements Disposable, AsyncDisposable {
     const latestMs = this.control.handle.baseMs + TTL_MAX_MS - 1;
     if (!Number.isFinite(nowMs) || nowMs > latestMs)
       throw invalidArgument("nowMs", `milliseconds up to ${latestMs}`, nowMs);
+    this.#durable?.tick(nowMs);
     const summary = this.#lessor.tick(nowMs);
     const failure = this.#events.takeFailure();
     if (failure !== undefined) throw failure;
@@ -293,7 +322,8 @@ export class Fabric implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes the fabric: no more grants; leases may end by themselves until `deadlineMs` from now; the rest is revoked.
+   * Closes the fabric: no more grants; leases may end by themselves until `deadlineMs` from now; the rest is revoked, but
+   * for leases in a block file: those stand, for whoever opens it next. Its file and its lock have then been let go.
    * Rejects with what a subscriber threw. Always finishes: at most about a second after the deadline, and says what it left.
    */
   async close(options: CloseOptions = {}): Promise<CloseSummary> {
@@ -302,10 +332,13 @@ export class Fabric implements Disposable, AsyncDisposable {
       throw invalidArgument("deadlineMs", "milliseconds from 0 up", deadlineMs);
     const wasClosed = this.#isClosed;
     this.#isClosed = true;
-    if (!wasClosed) await this.#stepUntil(deadlineMs, () => this.leases().length === 0);
+    const { slots } = this.#lessor;
+    const isOver = (): boolean => this.leases().every(({ slot }) => slots.isReserved(slot));
+    if (!wasClosed) await this.#stepUntil(deadlineMs, isOver);
     const revoked = this.#lessor.revokeAll();
     await this.#stepUntil(closeQuietMs, () => this.#lessor.pending === 0);
     this.#end();
+    await this.#durable?.closed;
     const failure = this.#events.takeFailure();
     if (failure !== undefined) throw failure;
     const { memory, blocks } = this.stats();
@@ -314,7 +347,10 @@ export class Fabric implements Disposable, AsyncDisposable {
     return { revoked, pending: this.#lessor.pending, pendingBytes };
   }
 
-  /** Closes at once: every lease is revoked. Bytes that another thread may be touching are not waited for. */
+  /**
+   * Closes at once: every lease is revoked, but for those in a block file. Bytes that another thread may be touching are
+   * not waited for. A block file that is being written is let go once that is done: `close()` waits for it.
+   */
   [Symbol.dispose](): void {
     this.#isClosed = true;
     this.#lessor.revokeAll();
@@ -356,15 +392,28 @@ export class Fabric implements Disposable, AsyncDisposable {
     this.#keeper?.stop();
     this.#keeper = undefined;
     this.#threads?.close();
-    this.#blocks.device.close();
+    (this.#durable ?? this.#blocks.device).close();
   }
 
   #acquireMem(request: LeaseRequest): MemLease {
     return this.#lessor.grant(this.#memory, this.#admit(request), request);
   }
 
-  #acquireBlock(request: LeaseRequest): BlockLease {
-    return this.#lessor.grant(this.#blocks, this.#admit(request), request);
+  async #acquireBlock(request: LeaseRequest): Promise<BlockLease> {
+    this.#durable?.checkRequest(request);
+    const lease = this.#lessor.grant(this.#blocks, this.#admit(request), request);
+    if (this.#durable !== undefined) await this.#durable.granted(lease);
+    return lease;
+  }
+
+  #reserveControl(slots: number): ArenaMemory {
+    const { shared } = this.options;
+    try {
+      return this.#ports.memory.reserve(ControlPlane.bytesFor(slots), { shared });
+    } catch (thrown) {
+      (this.#durable ?? this.#blocks.device).close();
+      throw thrown;
+    }
   }
 
   #admit(request: LeaseRequest): Tenant {
@@ -385,6 +434,10 @@ export class Fabric implements Disposable, AsyncDisposable {
           tenantsMax: TENANTS_MAX,
         },
       );
+    return this.#keepTenant(name);
+  }
+
+  #keepTenant(name: string): Tenant {
     const tenant = this.#newTenant(name);
     this.#tenants.set(name, tenant);
     return tenant;

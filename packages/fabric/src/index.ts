@@ -7,7 +7,11 @@ export { AtomicsWords, waitOn, waitOnAsync } from "./atomics-words.ts";
 export { AttachedSite, Attachments } from "./attachments.ts";
 export type { AttachmentPorts, ThreadHost, Threads } from "./attachments.ts";
 export { BlockLease } from "./block-lease.ts";
-export type { BlockRegion } from "./block-lease.ts";
+export type { BlockAuthority, BlockRegion } from "./block-lease.ts";
+export { BlockStore, diskBlockDevice } from "./block-store.ts";
+export { BlockTable } from "./block-table.ts";
+export type { BlockDamage } from "./block-table.ts";
+export type { BlockEntry, BlockFileShape, Phase } from "./block-layout.ts";
 export { ramBlockDevice } from "./block-pool.ts";
 export { bufferMemoryProvider } from "./buffer-memory.ts";
 export { BlockBuilder, LEASE_SECS_DEFAULT, MemBuilder } from "./builders.ts";
@@ -67,8 +71,11 @@ export { BLOCK_BYTES } from "./ports.ts";
 export type {
   AbortSignalLike,
   ArenaMemory,
+  BlockAccess,
   BlockDevice,
   Clock,
+  Disk,
+  DiskRequest,
   MemoryHandle,
   MemoryKind,
   MemoryProvider,

@@ -275,6 +275,15 @@ export abstract class LeaseHandle {
     return this.#refuse(outcome);
   }
 
+  /** As `extend`, to a deadline. One that has passed extends nothing, and still throws where a renewal would. */
+  protected extendTo(deadlineMs: number): number {
+    const { site, slot } = this;
+    const outcome = site.control.extend(slot, this.generation, site.nowMs(), deadlineMs);
+    if (outcome < 0) return this.#refuse(outcome);
+    this.#lastDeadline = outcome - site.control.baseMs;
+    return outcome;
+  }
+
   #refuse(outcome: number): never {
     if (outcome === LATE) this.#endIfDue();
     if (outcome === BEING_REVOKED)

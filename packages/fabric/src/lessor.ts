@@ -8,7 +8,7 @@
 import type { ControlPlane } from "./control-plane.ts";
 import { invalidArgument } from "./errors.ts";
 import type { FabricEvents, FabricEventType } from "./events.ts";
-import type { LeaseSite } from "./lease-handle.ts";
+import { TTL_MAX_MS, type LeaseSite } from "./lease-handle.ts";
 import { EXPIRED, isLiveState, RELEASED, REVOKED, WARNED } from "./lease-word.ts";
 import type { LeaseRequest } from "./builders.ts";
 import type { Pool } from "./pool.ts";
@@ -47,6 +47,19 @@ export interface LessorOptions {
   readonly clock: Clock;
   readonly timer: Timer;
   readonly nudge: () => void;
+  /** How many slots a block file has taken for itself. */
+  readonly reservedSlots: number;
+}
+
+/** A lease that another process was granted, as its block file knows it. */
+export interface Adoption {
+  readonly slot: number;
+  readonly generation: number;
+  readonly id: Int32Array;
+  readonly bytes: number;
+  readonly label: string;
+  readonly deadlineMs: number;
+  readonly isWarned: boolean;
 }
 
 /** How many lease ids are drawn at a time: a draw costs a call to the host. */
@@ -84,7 +97,7 @@ export class Lessor implements LeaseSite {
     this.ownerThread = options.ownerThread;
     this.timer = options.timer;
     this.pulse = ThreadPulse.owner(options.control);
-    this.slots = new SlotTable(options.control);
+    this.slots = new SlotTable(options.control, options.reservedSlots);
     this.#events = options.events;
     this.#random = options.random;
     this.#clock = options.clock;
@@ -107,7 +120,10 @@ export class Lessor implements LeaseSite {
     const { label, ttlMs } = request;
     const expiresAtMs = this.nowMs() + ttlMs;
     tenant.admitLease(pool);
-    const slot = this.slots.take(pool, tenant);
+    const slot =
+      pool.isDurable === true
+        ? this.slots.takeReserved(pool, tenant)
+        : this.slots.take(pool, tenant);
     let piece: number;
     try {
       piece = pool.allocate(tenant, request.bytes);
@@ -133,6 +149,38 @@ export class Lessor implements LeaseSite {
     // Later than the new deadline, or not at all: an earlier instant, left by the slot's last lease, will ask again.
     this.#wheel.scheduleBy(slot, expiresAtMs);
     this.#tell("granted", record);
+    return lease;
+  }
+
+  /** Takes up a lease that another process was granted. Its piece is in the tenant's account already. */
+  adopt<L extends AnyLease>(pool: Pool<L>, tenant: Tenant, piece: number, from: Adoption): L {
+    const { slot, generation, id, bytes, label, isWarned } = from;
+    const { baseMs } = this.control;
+    // Within what the lease word holds, however the clock was set in between.
+    const expiresAtMs = Math.min(Math.max(from.deadlineMs, baseMs), baseMs + TTL_MAX_MS);
+    this.control.grant(slot, generation, expiresAtMs, id, 0);
+    if (isWarned) this.control.warn(slot, generation, expiresAtMs);
+    const lease = pool.lease(
+      {
+        site: this,
+        slot,
+        generation,
+        ids: id,
+        idAt: 0,
+        tenant: tenant.name,
+        label,
+        bytes,
+        expiresAtMs,
+      },
+      tenant,
+      piece,
+    );
+    const record = new LeaseRecord(lease, tenant, pool, piece, expiresAtMs - baseMs);
+    record.isWarned = isWarned;
+    this.slots.put(record);
+    tenant.leases++;
+    pool.ledger.grant(bytes);
+    this.#wheel.scheduleBy(slot, expiresAtMs);
     return lease;
   }
 
@@ -198,10 +246,11 @@ export class Lessor implements LeaseSite {
     if (record !== undefined) record.isTicketed = true;
   }
 
-  /** Ends every lease that stands, now; says how many. */
+  /** Ends every lease that stands, now, but those that outlive their process; says how many. */
   revokeAll(): number {
     let revoked = 0;
-    for (const { lease } of [...this.slots.records()]) if (lease.revoke()) revoked++;
+    for (const { lease } of [...this.slots.records()])
+      if (!this.slots.isReserved(lease.slot) && lease.revoke()) revoked++;
     return revoked;
   }
 
@@ -256,6 +305,7 @@ export class Lessor implements LeaseSite {
     const how = terminal === EXPIRED ? "expired" : terminal === RELEASED ? "released" : "revoked";
     this.#counts[how]++;
     record.pool.ledger.end(record.lease.bytes, how);
+    record.pool.ended?.(record.lease, terminal);
     this.#tell(how, record);
     // The slot stays in the wheel. To take it out would touch its neighbours in their lists, three cache lines at
     // random; when it comes up, `#due` finds the slot free, or another lease in it.

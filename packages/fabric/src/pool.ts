@@ -11,14 +11,18 @@ import type { Tenant } from "./tenant.ts";
 export interface Pool<L> {
   readonly kind: "mem" | "block";
   readonly ledger: Ledger;
+  /** True where leases outlive their process: they take the fabric's reserved slots. */
+  readonly isDurable?: boolean;
+  /** Hears that a lease has ended, before its piece is wiped. */
+  ended?(lease: { readonly slot: number; readonly generation: number }, terminal: number): void;
   /** What a piece of at least `bytes` takes: `bytes`, rounded up. */
   roundUp(bytes: number): number;
   /** Takes a piece of `roundUp(bytes)`. @throws FabricError `CAPACITY_EXCEEDED` with `largestFreeBytes`. */
   allocate(tenant: Tenant, bytes: number): number;
   /** Makes the handle of a lease over a piece. */
   lease(parts: LeaseParts, tenant: Tenant, piece: number): L;
-  /** Zeroes a piece; a promise where the device is slow. A failure fences the piece. */
-  wipe(tenant: Tenant, piece: number, bytes: number): void | Promise<void>;
+  /** Zeroes a piece, of the lease in `slot`; a promise where the device is slow. A failure fences the piece. */
+  wipe(tenant: Tenant, piece: number, bytes: number, slot: number): void | Promise<void>;
   /** Gives a wiped piece back. */
   free(tenant: Tenant, piece: number, bytes: number): void;
   /** The largest piece that `tenant` could take now; for a tenant unseen so far, its quota. */

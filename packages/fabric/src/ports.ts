@@ -125,5 +125,36 @@ export interface BlockDevice {
   close(): void;
 }
 
+/**
+ * The bytes of one file, as a host gives them. Offsets and lengths are in bytes. Errors are the host's own; the fabric
+ * wraps them. Never called after `close`, which is called once, with nothing in flight.
+ */
+export interface Disk {
+  /** As `read`, at once: for opening only. */
+  readNow(offset: number, target: Uint8Array): number;
+  /** Fills `target` from `offset` on as far as it can; resolves with how many bytes it read, 0 at the end. */
+  read(offset: number, target: Uint8Array): Promise<number>;
+  /** Writes from `offset` on as far as it can, past the end too; resolves with how many bytes it wrote. */
+  write(offset: number, source: Uint8Array): Promise<number>;
+  /** Resolves once every write and truncation that had resolved before the call survives a crash. */
+  sync(): Promise<void>;
+  /** Sets the file's length. What is cut off reads as zero if the file grows again. */
+  truncate(length: number): Promise<void>;
+  /** Lets the file go, and the right to write it. */
+  close(): void;
+}
+
+/** Which file a fabric asks its host for. */
+export interface DiskRequest {
+  readonly path: string;
+  /** `"write"`: as its one writer. `"read"`: beside whoever writes. */
+  readonly access: BlockAccess;
+  /** What a new file holds. A file is there with all of it, after any crash, or not at all. Writers only. */
+  readonly image: () => Uint8Array;
+}
+
+/** Whether a fabric writes its block file, or looks on. */
+export type BlockAccess = "write" | "read";
+
 /** Bytes of one block. */
 export const BLOCK_BYTES = 512;

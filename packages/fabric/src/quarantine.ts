@@ -92,8 +92,9 @@ export class Quarantine {
 
   #wipe(record: LeaseRecord): void {
     record.reclaim = "wiping";
+    const { bytes, slot } = record.lease;
     try {
-      const wiping = record.pool.wipe(record.tenant, record.piece, record.lease.bytes);
+      const wiping = record.pool.wipe(record.tenant, record.piece, bytes, slot);
       if (wiping === undefined) return this.#effects.freed(record);
       this.#wiping++;
       wiping.then(

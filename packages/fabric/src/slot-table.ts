@@ -60,12 +60,44 @@ export class SlotTable {
   readonly #free: number[] = [];
   readonly #byId = new Map<string, LeaseRecord>();
   // Slots above the high-water mark were never used: nothing of them is in resident memory.
-  #highWater = 0;
+  #highWater: number;
   #retired = 0;
+  readonly #reserved: number;
+  readonly #freeReserved: number[] = [];
 
-  constructor(control: ControlPlane) {
+  /** The first `reserved` slots are for leases that a block file knows by their numbers. */
+  constructor(control: ControlPlane, reserved: number = 0) {
     this.#control = control;
-    this.capacity = control.handle.slots;
+    this.#reserved = reserved;
+    this.#highWater = reserved;
+    this.capacity = control.handle.slots - reserved;
+    for (let slot = 0; slot < reserved; slot++) this.#records.push(undefined);
+  }
+
+  /** True for a slot of a block file's. */
+  isReserved(slot: number): boolean {
+    return slot < this.#reserved;
+  }
+
+  /** Gives a reserved slot, which is free, to be taken. */
+  addReserved(slot: number): void {
+    this.#freeReserved.push(slot);
+  }
+
+  /** Turns the order round in which reserved slots are taken: the last one added is the first one taken. */
+  reverseReserved(): void {
+    this.#freeReserved.reverse();
+  }
+
+  /** Takes a free reserved slot. @throws FabricError `CAPACITY_EXCEEDED`. */
+  takeReserved(pool: { largestFreeBytes(tenant: Tenant): number }, tenant: Tenant): number {
+    const slot = this.#freeReserved.pop();
+    if (slot === undefined)
+      throw new FabricError("CAPACITY_EXCEEDED", "Cannot grant: the block file's table is full", {
+        blockLeases: this.#reserved,
+        largestFreeBytes: pool.largestFreeBytes(tenant),
+      });
+    return slot;
   }
 
   /** Takes a free slot. @throws FabricError `CAPACITY_EXCEEDED` when the table is full, `EXHAUSTED` when used up. */
@@ -77,7 +109,7 @@ export class SlotTable {
         maxLeases: this.capacity,
         generationMax: GENERATION_MAX,
       });
-    if (this.#highWater === this.capacity)
+    if (this.#highWater === this.#reserved + this.capacity)
       throw new FabricError("CAPACITY_EXCEEDED", "Cannot grant: the lease table is full", {
         maxLeases: this.capacity,
         largestFreeBytes: pool.largestFreeBytes(tenant),
@@ -106,13 +138,16 @@ export class SlotTable {
     this.#records[slot] = undefined;
     if (record.leaseId !== undefined) this.#byId.delete(record.leaseId);
     this.#control.free(slot, record.terminal);
-    if (generation < GENERATION_MAX) this.#free.push(slot);
+    if (slot < this.#reserved) {
+      if (generation < GENERATION_MAX) this.#freeReserved.push(slot);
+    } else if (generation < GENERATION_MAX) this.#free.push(slot);
     else this.#retired++;
   }
 
   /** Gives an unused slot back: its grant did not come about. */
   putBack(slot: number): void {
-    this.#free.push(slot);
+    if (slot < this.#reserved) this.#freeReserved.push(slot);
+    else this.#free.push(slot);
   }
 
   /** Notes the text form of a record's id. */

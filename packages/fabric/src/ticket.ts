@@ -32,13 +32,17 @@ export interface MemTicket extends FabricTicket {
   readonly arenaBytes: number;
 }
 
-/** Reaches a block lease of the same fabric. */
+/**
+ * Reaches a block lease of the same fabric; of a block file, whoever has opened it, in whichever process. Plain JSON,
+ * to be kept anywhere.
+ */
 export interface BlockTicket {
   readonly kind: "block";
   readonly version: 1;
   readonly leaseId: string;
   readonly slot: number;
   readonly generation: number;
+  /** The fabric; or the block file. */
   readonly fabricId: string;
 }
 

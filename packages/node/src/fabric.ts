@@ -8,6 +8,7 @@ import {
   type MemLease,
   type MemTicket,
 } from "@selvage/fabric";
+import { openDisk } from "./block-file.ts";
 import { systemRandom, systemTimer } from "./host-ports.ts";
 import { startKeeper } from "./keeper.ts";
 import { nodeMemoryProvider } from "./memory-provider.ts";
@@ -55,6 +56,7 @@ function hostPorts(options: FabricOptions): FabricPorts {
     memory: nodeMemoryProvider,
     threads: systemThreads,
     attachments: threadAttachments,
+    disk: openDisk,
     keeper: (control) => startKeeper(control, clock.offsetMs),
   };
 }

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export { fileBlockDevice, scratchBlockDevice } from "./block-file.ts";
 export { Executor } from "./executor.ts";
 export { attachments, Fabric } from "./fabric.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";

@@ -30,12 +30,9 @@ describe("careless use", () => {
     await expect(Executor.run(plan, { schedule: "ready" as never })).rejects.toEqual(
       refused("UNSUPPORTED"),
     );
-    expect(() => Fabric.open({ blockFile: "/tmp/blocks" } as never)).toThrow(
-      refused("UNSUPPORTED"),
-    );
   });
 
-  it.each([null, { memoryByte: 5 }, { memoryBytes: 0 }])(
+  it.each([null, { memoryByte: 5 }, { memoryBytes: 0 }, { blockFile: 5 }, { blockAccess: "read" }])(
     "Fabric.open(%o) is INVALID_ARGUMENT",
     (options) => {
       expect(() => Fabric.open(options as never)).toThrow(refused("INVALID_ARGUMENT"));

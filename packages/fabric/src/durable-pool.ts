@@ -1,0 +1,449 @@
+/**
+ * Blocks of a block file: leases that outlive their process. The lease words in memory are the authority while this
+ * process lives; the table on the disk (`block-table.ts`) is what the next one finds.
+ *
+ * What is written when:
+ *
+ * ```
+ *  grant      live                                   acknowledged once durable
+ *  renewal    live, with the new deadline            the same; memory learns of it afterwards
+ *  end        ending                                 at once; then the blocks are made zero, and that is synced; then
+ *             free                                   only once this is durable may the blocks be leased again
+ * ```
+ *
+ * Invariant D1: on the disk no block belongs to two leases: `free` is durable before its blocks are allocated again.
+ * Invariant D2: blocks that no lease has are zero, also after a crash: an `ending` lease is wiped again from the start.
+ * Invariant D3: the file is never cut below the end of a live lease, one being granted included: how far it may be cut is
+ * found in the same turn in which the cut starts, and grants wait for a cut under way.
+ */
+import { BlockLease, type BlockAuthority } from "./block-lease.ts";
+import { emptyEntry, isSameId, TEXT_UNITS_MAX, type BlockEntry } from "./block-layout.ts";
+import { BlockPool } from "./block-pool.ts";
+import { DiskBlocks, type BlockStore } from "./block-store.ts";
+import { lostSlot, type BlockTable } from "./block-table.ts";
+import type { LeaseRequest } from "./builders.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import { FabricError, invalidArgument } from "./errors.ts";
+import type { LeaseParts } from "./lease-handle.ts";
+import { EXPIRED, GENERATION_MAX, isLiveState, WARNED } from "./lease-word.ts";
+import { Ledger } from "./ledger.ts";
+import type { Lessor } from "./lessor.ts";
+import { BLOCK_BYTES, type BlockAccess } from "./ports.ts";
+import { RangeAllocator } from "./range-allocator.ts";
+import type { Tenant } from "./tenant.ts";
+import { formatId, parseId, type BlockTicket } from "./ticket.ts";
+
+/** What a durable pool works with, once its fabric stands. */
+export interface DurableHost {
+  readonly control: ControlPlane;
+  readonly lessor: Lessor;
+  /** The tenant of a name, however many there are. */
+  readonly tenant: (name: string) => Tenant;
+}
+
+/** How long a teardown that failed waits until it is tried again, in milliseconds. */
+const retryAfterMs = 1_000;
+
+/** The blocks of one block file. Its lease slots are the fabric's first ones, by the same numbers. */
+export class DurablePool extends BlockPool implements BlockAuthority {
+  readonly isDurable = true;
+  readonly isReadOnly: boolean;
+  /** Which file: tickets carry it. */
+  readonly storeId: string;
+  /** How many leases at a time. */
+  readonly slots: number;
+  readonly table: BlockTable;
+  readonly #store: BlockStore;
+  // What the disk is to know, slot by slot: as old as the table's entry, or newer.
+  readonly #entries: BlockEntry[];
+  readonly #live = new Set<number>();
+  #host: DurableHost | undefined;
+  #shrinking: Promise<void> = Promise.resolve();
+  #isClosing = false;
+  readonly #closed = Promise.withResolvers<void>();
+  // Teardowns that failed, waiting for another try.
+  #stuck: (() => void)[] = [];
+  #retryAtMs = 0;
+  readonly #mustZero: boolean;
+
+  constructor(store: BlockStore, table: BlockTable, access: BlockAccess) {
+    const { numBlocks, slots, storeId } = table.shape;
+    const isReadOnly = access === "read";
+    const ranges = isReadOnly || numBlocks === 0 ? undefined : new RangeAllocator(numBlocks);
+    super(
+      new DiskBlocks(store, numBlocks, table.dataAt),
+      new Ledger(numBlocks * BLOCK_BYTES),
+      ranges,
+    );
+    this.#store = store;
+    this.table = table;
+    this.isReadOnly = isReadOnly;
+    this.storeId = formatId(storeId);
+    this.slots = slots;
+    this.#entries = Array.from({ length: slots }, (_, slot) => table.entry(slot) as BlockEntry);
+    // A lost record may have held any block that no other holds.
+    this.#mustZero = table.damage.some(({ slot }) => slot >= 0);
+  }
+
+  /** Takes up what stands in the file, and begins to reclaim what does not any more. Once, before anything is granted. */
+  serve(host: DurableHost): void {
+    this.#host = host;
+    const { control, lessor } = host;
+    const pieces = this.#claim();
+    const nowMs = lessor.nowMs();
+    for (const [slot, entry] of this.#entries.entries()) {
+      const damage = this.table.damageOf(slot);
+      if (damage?.kind === "lost") continue;
+      const piece = pieces.get(slot);
+      if (piece !== undefined) this.#adopt(slot, entry, piece, nowMs);
+      else control.seed(slot, entry.generation, entry.id, entry.end);
+      if (piece !== undefined || entry.generation >= GENERATION_MAX) continue;
+      if (damage === undefined) lessor.slots.addReserved(slot);
+      else if (!this.isReadOnly) void this.#skip(slot);
+    }
+    // The slot that is taken first comes last: low numbers go first.
+    lessor.slots.reverseReserved();
+  }
+
+  /** Refuses what the table cannot hold. @throws FabricError `UNSUPPORTED`, `INVALID_ARGUMENT`. */
+  checkRequest({ tenant, label }: LeaseRequest): void {
+    this.assertWritable("acquire a block lease");
+    if (tenant.length + label.length > TEXT_UNITS_MAX)
+      throw invalidArgument(
+        "label",
+        `at most ${TEXT_UNITS_MAX} UTF-16 units together with the tenant's name, in a block file`,
+        tenant.length + label.length,
+      );
+  }
+
+  override lease(parts: LeaseParts, tenant: Tenant, piece: number): BlockLease {
+    const { slot, generation, ids, idAt, expiresAtMs, label } = parts;
+    const known = this.#entries[slot];
+    let region = known;
+    if (known?.generation !== generation || known.phase === "free") {
+      region = {
+        phase: "live",
+        end: 0,
+        isWarned: false,
+        generation,
+        id: ids.slice(idAt, idAt + 4),
+        first: this.firstOf(piece),
+        count: parts.bytes / BLOCK_BYTES,
+        deadlineMs: expiresAtMs,
+        tenant: tenant.name,
+        label,
+      };
+      this.#entries[slot] = region;
+    }
+    this.#live.add(slot);
+    const { first, count } = region as BlockEntry;
+    return new BlockLease(parts, { device: this.device, first, count, authority: this });
+  }
+
+  /** Makes a grant durable; ends the lease if it cannot. @throws FabricError `STORE_UNAVAILABLE`. */
+  async granted(lease: BlockLease): Promise<void> {
+    try {
+      await this.#shrinking; // D3
+      const { first, count } = this.#entryOf(lease);
+      if (this.#mustZero) await this.device.zero(first, count);
+      await this.#save(lease.slot);
+    } catch (thrown) {
+      lease.revoke();
+      throw thrown;
+    }
+  }
+
+  /** Makes a later deadline durable. @throws FabricError `STORE_UNAVAILABLE`. */
+  async extend(lease: BlockLease, deadlineMs: number): Promise<void> {
+    const entry = this.#entryOf(lease);
+    if (entry.phase !== "live" || entry.generation !== lease.generation) return;
+    if (deadlineMs > entry.deadlineMs) this.#entries[lease.slot] = { ...entry, deadlineMs };
+    const onDisk = this.table.entry(lease.slot);
+    if (onDisk?.generation === lease.generation && onDisk.deadlineMs >= deadlineMs) return;
+    await this.#save(lease.slot);
+  }
+
+  async settle(lease: BlockLease): Promise<void> {
+    if (this.isReadOnly || this.#entryOf(lease).generation !== lease.generation) return;
+    if (this.table.entry(lease.slot) !== this.#entryOf(lease)) await this.#save(lease.slot);
+  }
+
+  async refresh(lease: BlockLease): Promise<void> {
+    if (this.isReadOnly) this.#follow(lease.slot, await this.table.reread(lease.slot));
+  }
+
+  assertOpen(what: string): void {
+    if (this.#isClosing)
+      throw new FabricError("DISCONNECTED", `Cannot ${what}: the fabric is closed`, {
+        storeId: this.storeId,
+      });
+  }
+
+  assertWritable(what: string): void {
+    this.assertOpen(what);
+    if (this.isReadOnly)
+      throw new FabricError("UNSUPPORTED", `Cannot ${what}: the blocks are open for reading only`, {
+        storeId: this.storeId,
+        access: "read",
+      });
+  }
+
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
+  /** Notes how a lease ended; the disk learns of it now. */
+  ended(lease: { readonly slot: number; readonly generation: number }, end: number): void {
+    const { slot, generation } = lease;
+    this.#live.delete(slot);
+    const entry = this.#entries[slot];
+    if (this.isReadOnly || entry?.generation !== generation || entry.phase !== "live") return;
+    this.#entries[slot] = { ...entry, phase: "ending", end };
+    // Should this fail, the teardown tries it again.
+    this.#save(slot).catch(() => {});
+  }
+
+  override wipe(
+    _tenant: Tenant,
+    _piece: number,
+    _bytes: number,
+    slot: number,
+  ): void | Promise<void> {
+    return this.isReadOnly ? undefined : this.#tearDown(slot);
+  }
+
+  override free(tenant: Tenant, piece: number, bytes: number): void {
+    if (!this.isReadOnly) return super.free(tenant, piece, bytes);
+    tenant.blockBytes -= bytes;
+  }
+
+  /** Before each tick of the fabric: what other threads renewed reaches the disk; what failed is tried again. */
+  tick(nowMs: number): void {
+    if (this.#isClosing || this.#host === undefined) return;
+    const { control } = this.#host;
+    for (const slot of this.#live) {
+      const { state, deadlineMs } = control.moment(slot);
+      if (!isLiveState(state)) continue;
+      if (this.isReadOnly) {
+        if (deadlineMs <= nowMs) this.#followNow(slot);
+        continue;
+      }
+      const entry = this.#entries[slot] as BlockEntry;
+      const isWarned = state === WARNED;
+      if (deadlineMs <= entry.deadlineMs && isWarned === entry.isWarned) continue;
+      this.#entries[slot] = { ...entry, deadlineMs, isWarned };
+      // Nobody was promised more than what the disk knows: the next renewal comes, or none does.
+      this.#save(slot).catch(() => {});
+    }
+    if (this.#stuck.length === 0 || nowMs < this.#retryAtMs) return;
+    this.#retryAtMs = nowMs + retryAfterMs;
+    for (const again of this.#stuck.splice(0)) again();
+  }
+
+  /** Readies a ticket's lease for attaching, where this is a reader. @throws FabricError `TIMED_OUT`, … */
+  async look(ticket: BlockTicket): Promise<void> {
+    this.assertOpen("attach");
+    const { slot, generation } = ticket;
+    if (slot >= this.slots) return;
+    if (this.table.damageOf(slot)?.kind === "lost") throw lostSlot(slot);
+    if (!this.isReadOnly || this.#host === undefined) return;
+    const entry = await this.table.reread(slot);
+    this.#follow(slot, entry);
+    const { lessor } = this.#host;
+    const isTicket = entry.generation === generation && isSameId(entry.id, parseId(ticket.leaseId));
+    const record = lessor.slots.at(slot);
+    const isUp = record !== undefined && record.terminal === 0;
+    const nowMs = lessor.nowMs();
+    if (!isTicket || isUp || entry.phase !== "live" || entry.deadlineMs <= nowMs) return;
+    if (record !== undefined)
+      throw new FabricError("TIMED_OUT", "Cannot attach yet: the slot's last lease is being read", {
+        slot,
+      });
+    this.#entries[slot] = entry;
+    this.#adopt(slot, entry, slot, nowMs);
+  }
+
+  /** Why a ticket that reaches no lease does not, where this file knows. */
+  whyNot({ slot, generation, leaseId }: BlockTicket): FabricError | undefined {
+    const entry = this.#entries[slot];
+    if (entry === undefined || generation > entry.generation) return undefined;
+    // The generation that was skipped, because the record that may have granted it is lost.
+    if (generation === entry.generation)
+      return entry.phase === "free" && entry.end === 0 && generation > 0
+        ? lostSlot(slot)
+        : undefined;
+    return new FabricError(
+      "LEASE_EXPIRED",
+      "Cannot attach: the lease ended, and its slot was leased anew",
+      {
+        leaseId,
+        generation,
+      },
+    );
+  }
+
+  /** Takes no more operations. What is being saved is saved first; then file and lock are let go. */
+  close(): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    const letGo = async (): Promise<void> => {
+      this.#store.close();
+      await this.#store.idle();
+      this.#closed.resolve();
+    };
+    if (this.table.isIdle) void letGo();
+    else void this.table.drained().then(letGo);
+  }
+
+  /** Resolves once the file has been let go. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  // Takes the blocks of every lease that the file knows out of the free ones; gives their pieces by slot.
+  #claim(): Map<number, number> {
+    const pieces = new Map<number, number>();
+    const taken = [...this.#entries.entries()]
+      .filter(([, entry]) => entry !== undefined && entry.phase !== "free")
+      .toSorted(([, a], [, b]) => a.first - b.first);
+    if (this.isReadOnly) return new Map(taken.map(([slot]) => [slot, slot]));
+    const gaps: number[] = [];
+    let at = 0;
+    // From the lower end up: the allocator, new and whole, gives the next units each time.
+    const take = (units: number): number => this.ranges?.allocate(units) ?? -1;
+    for (const [slot, { first, count }] of taken) {
+      if (first < at) {
+        this.#giveUpOverlap(slot);
+        continue;
+      }
+      if (first > at) gaps.push(take(first - at));
+      pieces.set(slot, take(count));
+      at = first + count;
+    }
+    const isLost = this.table.damage.some(({ kind }) => kind === "lost");
+    const rest = this.ranges?.freeUnits ?? 0;
+    if (isLost && rest > 0) gaps.push(take(rest));
+    for (const gap of gaps) {
+      // A lease whose record is lost may hold any block that no other one holds.
+      if (isLost) this.ledger.fencedBytes += (this.ranges?.sizeOf(gap) ?? 0) * BLOCK_BYTES;
+      else this.ranges?.free(gap);
+    }
+    return pieces;
+  }
+
+  // D1 says that this cannot be, unless the newer copy of a record was lost, which said that the slot was free.
+  #giveUpOverlap(slot: number): void {
+    const entry = this.#entries[slot] as BlockEntry;
+    if (this.table.damageOf(slot) === undefined)
+      throw new FabricError("CORRUPT_RECORD", "Cannot open: two leases have the same blocks", {
+        slot,
+        first: entry.first,
+        count: entry.count,
+      });
+    this.#entries[slot] = { ...entry, phase: "free", end: EXPIRED };
+  }
+
+  #adopt(slot: number, entry: BlockEntry, piece: number, nowMs: number): void {
+    const { lessor, control, tenant } = this.#host as DurableHost;
+    const owner = tenant(entry.tenant);
+    owner.blockBytes += entry.count * BLOCK_BYTES;
+    const isOver = entry.phase === "ending" || entry.deadlineMs <= nowMs;
+    lessor.adopt(this, owner, piece, { ...entry, slot, bytes: entry.count * BLOCK_BYTES });
+    if (!isOver) return;
+    control.end(slot, entry.generation, entry.phase === "ending" ? entry.end : EXPIRED);
+    lessor.attend(slot);
+  }
+
+  async #tearDown(slot: number): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#tryTearDown(slot);
+      } catch (thrown) {
+        if (this.#isClosing) break;
+        // A store that has failed for good fences the blocks.
+        if (this.#store.failure !== undefined) throw thrown;
+        await new Promise<void>((resolve) => this.#stuck.push(resolve));
+      }
+    }
+    // Closed meanwhile: the next one to open the file goes on with it, and nobody here is told any more.
+    return new Promise<void>(() => {});
+  }
+
+  async #tryTearDown(slot: number): Promise<void> {
+    const entry = this.#entries[slot] as BlockEntry;
+    if (entry.phase === "ending") {
+      if (this.table.entry(slot) !== entry) await this.#save(slot);
+      // Blocks above every live lease are cut off; others are overwritten, and cut off when their turn has come.
+      if (entry.first < this.#top()) await this.device.zero(entry.first, entry.count);
+      if (entry.first >= this.#top()) await this.#shrink();
+      await this.#store.sync();
+      this.#entries[slot] = { ...entry, phase: "free" };
+    }
+    await this.#save(slot);
+  }
+
+  // A free slot's lost copy may have granted the next generation, which nobody may get again: it is skipped, in both copies,
+  // so that no later damage of one of them brings it up.
+  async #skip(slot: number): Promise<void> {
+    const { control, lessor } = this.#host as DurableHost;
+    const entry = this.#entries[slot] as BlockEntry;
+    const skipped = { ...emptyEntry, generation: entry.generation + 1 };
+    this.#entries[slot] = skipped;
+    control.seed(slot, skipped.generation, skipped.id, 0);
+    for (let saved = 0; saved < 2;) {
+      try {
+        await this.#save(slot);
+        saved++;
+      } catch {
+        if (this.#isClosing || this.#store.failure !== undefined) return;
+        await new Promise<void>((resolve) => this.#stuck.push(resolve));
+      }
+    }
+    if (skipped.generation < GENERATION_MAX) lessor.slots.addReserved(slot);
+  }
+
+  // Where the highest live lease ends, in blocks.
+  #top(): number {
+    let top = 0;
+    for (const { phase, first, count } of this.#entries)
+      if (phase === "live") top = Math.max(top, first + count);
+    return top;
+  }
+
+  #shrink(): Promise<void> {
+    const shrinking = this.#shrinking.then(() =>
+      this.#store.truncate(this.table.dataAt + this.#top() * BLOCK_BYTES),
+    );
+    this.#shrinking = shrinking.catch(() => {});
+    return shrinking;
+  }
+
+  #save(slot: number): Promise<void> {
+    return this.table.save(slot, this.#entries[slot] as BlockEntry);
+  }
+
+  #entryOf({ slot }: BlockLease): BlockEntry {
+    return this.#entries[slot] as BlockEntry;
+  }
+
+  #followNow(slot: number): void {
+    this.#follow(slot, this.table.rereadNow(slot));
+  }
+
+  // Brings a reader's lease to what its writer has made of it.
+  #follow(slot: number, entry: BlockEntry): void {
+    const { control, lessor } = this.#host as DurableHost;
+    const record = lessor.slots.at(slot);
+    if (record === undefined || record.terminal !== 0) return;
+    const { generation } = record.lease;
+    const isOver = entry.generation !== generation || entry.phase !== "live";
+    if (isOver) {
+      const end = entry.generation === generation && entry.end !== 0 ? entry.end : EXPIRED;
+      if (control.end(slot, generation, end)) lessor.attend(slot);
+      return;
+    }
+    this.#entries[slot] = entry;
+    // By the writer's word, also where the deadline known so far has passed.
+    control.extend(slot, generation, control.baseMs, entry.deadlineMs);
+  }
+}

@@ -1,0 +1,258 @@
+/**
+ * Files that hold blocks. What is durable when is the fabric's affair (`@selvage/fabric`, `durable-pool.ts`); this is the
+ * file itself: opening, the lock, positioned reads and writes off the event loop, and syncing.
+ *
+ * One writer a path: it holds a SQLite transaction, `BEGIN EXCLUSIVE`, on a file beside, `PATH.lock`. SQLite refuses a
+ * second one, in this process too, and the kernel lets go of it when the process dies, however it does: no stale locks.
+ * The file beside stays, empty.
+ *
+ * A new file is written under another name, synced, renamed, and its folder synced: after any crash it is there with all
+ * that it must hold, or not at all.
+ */
+import {
+  closeSync,
+  existsSync,
+  fdatasync,
+  fsync,
+  fsyncSync,
+  ftruncate,
+  openSync,
+  read,
+  readSync,
+  realpathSync,
+  renameSync,
+  unlinkSync,
+  write,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { promisify } from "node:util";
+import {
+  BLOCK_BYTES,
+  diskBlockDevice,
+  FabricError,
+  invalidArgument,
+  type BlockDevice,
+  type Disk,
+  type DiskRequest,
+} from "@selvage/fabric";
+
+const readAsync = promisify(read);
+const writeAsync = promisify(write);
+const fsyncAsync = promisify(fsync);
+const fdatasyncAsync = promisify(fdatasync);
+const ftruncateAsync = promisify(ftruncate);
+
+/** SQLite's result code for a lock that another one has. */
+const sqliteBusy = 5;
+
+/** Only its owner reads or writes it. */
+const ownerOnly = 0o600;
+
+/** Opens a block file, or makes it. @throws FabricError `CONFLICT`, `NOT_FOUND`, `STORE_UNAVAILABLE`. */
+export function openDisk({ path, access, image }: DiskRequest): Disk {
+  const file = realPath(path);
+  if (access === "read")
+    return new FileDisk(
+      opening(path, () => openSync(file, "r")),
+      () => {},
+    );
+  const unlock = lock(file);
+  try {
+    const fd = opening(path, () => {
+      if (!existsSync(file)) create(file, image());
+      return openSync(file, "r+");
+    });
+    return new FileDisk(fd, unlock);
+  } catch (thrown) {
+    unlock();
+    throw thrown;
+  }
+}
+
+/**
+ * Blocks in a file, without leases: the caller is the only one to use it, and `CONFLICT` is what a second one gets. The
+ * file is made if it is not there, readable by its owner only; it is as long as what was written, and sparse.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { mkdtempSync, rmSync } from "node:fs";
+ * import { tmpdir } from "node:os";
+ * import { join } from "node:path";
+ * import { fileBlockDevice } from "@selvage/node";
+ *
+ * const folder = mkdtempSync(join(tmpdir(), "selvage-"));
+ * const device = fileBlockDevice(join(folder, "blocks"), 64);
+ * await device.write(3, new Uint8Array(512).fill(7));
+ * await device.flush();
+ * const block = new Uint8Array(512);
+ * await device.read(3, block);
+ * assert.equal(block[0], 7);
+ * device.close();
+ * rmSync(folder, { recursive: true });
+ * ```
+ * @throws FabricError `CONFLICT`, `NOT_FOUND`, `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`.
+ */
+export function fileBlockDevice(path: string, numBlocks: number): BlockDevice {
+  checkPath("path", path);
+  checkBlocks(numBlocks);
+  const disk = openDisk({ path, access: "write", image: nothing });
+  return diskBlockDevice(disk, numBlocks, path);
+}
+
+/**
+ * Blocks for what does not fit in memory, in a file in `folder` that is nobody else's: made readable by its owner only, and
+ * unlinked at once. So the kernel frees it when it is closed or its process ends, whatever happens.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { tmpdir } from "node:os";
+ * import { scratchBlockDevice } from "@selvage/node";
+ *
+ * const scratch = scratchBlockDevice(tmpdir(), 1024);
+ * await scratch.write(1023, new Uint8Array(512).fill(1));
+ * const block = new Uint8Array(512);
+ * await scratch.read(1023, block);
+ * assert.equal(block[0], 1);
+ * scratch.close();
+ * ```
+ * @throws FabricError `NOT_FOUND` (no such folder), `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`.
+ */
+export function scratchBlockDevice(folder: string, numBlocks: number): BlockDevice {
+  checkPath("folder", folder);
+  checkBlocks(numBlocks);
+  const path = join(folder, `selvage-scratch-${crypto.randomUUID()}`);
+  const fd = opening(folder, () => {
+    const opened = openSync(path, "wx+", ownerOnly);
+    unlinkSync(path);
+    return opened;
+  });
+  return diskBlockDevice(new FileDisk(fd, () => {}), numBlocks, `a scratch file in ${folder}`);
+}
+
+/** A file, by its descriptor. */
+class FileDisk implements Disk {
+  readonly #fd: number;
+  readonly #unlock: () => void;
+  // A file's length is not what fdatasync is for: after a truncation everything is synced.
+  #isResized = false;
+
+  constructor(fd: number, unlock: () => void) {
+    this.#fd = fd;
+    this.#unlock = unlock;
+  }
+
+  readNow(offset: number, target: Uint8Array): number {
+    return readSync(this.#fd, target, 0, target.length, offset);
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<number> {
+    const { bytesRead } = await readAsync(this.#fd, target, 0, target.length, offset);
+    return bytesRead;
+  }
+
+  async write(offset: number, source: Uint8Array): Promise<number> {
+    const { bytesWritten } = await writeAsync(this.#fd, source, 0, source.length, offset);
+    return bytesWritten;
+  }
+
+  async sync(): Promise<void> {
+    const isResized = this.#isResized;
+    this.#isResized = false;
+    await (isResized ? fsyncAsync(this.#fd) : fdatasyncAsync(this.#fd));
+  }
+
+  async truncate(length: number): Promise<void> {
+    await ftruncateAsync(this.#fd, length);
+    this.#isResized = true;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    this.#unlock();
+  }
+}
+
+// One name for a file whatever link or relative path leads to it: the lock beside it depends on that.
+function realPath(path: string): string {
+  return opening(path, () => {
+    if (existsSync(path)) return realpathSync(path);
+    return join(realpathSync(dirname(path)), basename(path));
+  });
+}
+
+function lock(file: string): () => void {
+  // Asked for here: where there is no block file, nothing of SQLite is loaded.
+  const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
+  const database = opening(file, () => new DatabaseSync(`${file}.lock`, { timeout: 0 }));
+  try {
+    database.exec("BEGIN EXCLUSIVE");
+  } catch (cause) {
+    database.close();
+    if ((cause as { errcode?: number }).errcode !== sqliteBusy) throw unavailable(file, cause);
+    const message = `Cannot open ${file}: another fabric, here or in another process, is its writer`;
+    throw new FabricError("CONFLICT", message, { path: file }, { cause });
+  }
+  return () => database.close();
+}
+
+function create(file: string, image: Uint8Array): void {
+  const draft = `${file}.new`;
+  const fd = openSync(draft, "w", ownerOnly);
+  try {
+    for (let done = 0; done < image.length;) done += writeSync(fd, image, done);
+    fsyncSync(fd);
+  } catch (thrown) {
+    unlinkSync(draft);
+    throw thrown;
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(draft, file);
+  const folder = openSync(dirname(file), "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function opening<T>(path: string, open: () => T): T {
+  try {
+    return open();
+  } catch (cause) {
+    throw unavailable(path, cause);
+  }
+}
+
+function unavailable(path: string, cause: unknown): FabricError {
+  const errno = (cause as { code?: unknown }).code;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const code = errno === "ENOENT" ? "NOT_FOUND" : "STORE_UNAVAILABLE";
+  const details = typeof errno === "string" ? { path, errno } : { path };
+  return new FabricError(code, `Cannot open ${path}: ${why}`, details, { cause });
+}
+
+function checkPath(name: string, path: unknown): void {
+  if (typeof path !== "string" || path === "") throw invalidArgument(name, "a path", path);
+}
+
+const nothing = (): Uint8Array => new Uint8Array(0);
+
+/** Most blocks of a device, as of a fabric: 32 GiB. */
+const blocksMax = 2 ** 26;
+
+function checkBlocks(numBlocks: unknown): void {
+  if (
+    !Number.isInteger(numBlocks) ||
+    (numBlocks as number) < 1 ||
+    (numBlocks as number) > blocksMax
+  )
+    throw invalidArgument(
+      "numBlocks",
+      `a whole number of blocks of ${BLOCK_BYTES} bytes`,
+      numBlocks,
+    );
+}
