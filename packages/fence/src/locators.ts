@@ -53,6 +53,9 @@ const numbersOf = {
   block: ["firstBlock", "numBlocks"],
 } as const;
 const kinds = ["queue", "mem", "block"] as const;
+/** The longest locator, in bytes. */
+export const LOCATOR_BYTES_MAX: number =
+  fixedBytes + 8 * Math.max(...kinds.map((kind) => numbersOf[kind].length));
 
 /** The bytes of a locator. @throws FabricError `INVALID_ARGUMENT`. */
 export function encodeLocator(locator: Locator): Uint8Array<ArrayBuffer> {

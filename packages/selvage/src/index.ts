@@ -106,7 +106,12 @@ export {
   Fenced,
   FenceEpoch,
   FenceGuard,
+  HandoffReader,
+  HandoffWriter,
+  type HandoffState,
   type Locator,
+  type QueueLocator,
+  type WatchOptions,
 } from "@selvage/fence";
 export {
   LeaseScope,
