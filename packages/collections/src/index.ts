@@ -3,4 +3,4 @@
  *
  * @packageDocumentation
  */
-export {};
+export { Durable } from "./durable.ts";
