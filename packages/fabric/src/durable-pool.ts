@@ -23,7 +23,7 @@ import { DiskBlocks, type BlockStore } from "./block-store.ts";
 import { lostSlot, type BlockTable } from "./block-table.ts";
 import type { LeaseRequest } from "./builders.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { FabricError, invalidArgument } from "./errors.ts";
+import { FabricError, invalidArgument, isFabricError } from "./errors.ts";
 import type { LeaseParts } from "./lease-handle.ts";
 import { EXPIRED, GENERATION_MAX, isLiveState, WARNED } from "./lease-word.ts";
 import { Ledger } from "./ledger.ts";
@@ -80,7 +80,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     this.isReadOnly = isReadOnly;
     this.storeId = formatId(storeId);
     this.slots = slots;
-    this.#entries = Array.from({ length: slots }, (_, slot) => table.entry(slot) as BlockEntry);
+    this.#entries = Array.from({ length: slots }, (_, slot) => table.entry(slot) ?? emptyEntry);
     // A lost record may have held any block that no other holds.
     this.#mustZero = table.damage.some(({ slot }) => slot >= 0);
   }
@@ -304,7 +304,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   #claim(): Map<number, number> {
     const pieces = new Map<number, number>();
     const taken = [...this.#entries.entries()]
-      .filter(([, entry]) => entry !== undefined && entry.phase !== "free")
+      .filter(([, { phase }]) => phase !== "free")
       .toSorted(([, a], [, b]) => a.first - b.first);
     if (this.isReadOnly) return new Map(taken.map(([slot]) => [slot, slot]));
     const gaps: number[] = [];
@@ -360,8 +360,8 @@ export class DurablePool extends BlockPool implements BlockAuthority {
         return await this.#tryTearDown(slot);
       } catch (thrown) {
         if (this.#isClosing) break;
-        // A store that has failed for good fences the blocks.
-        if (this.#store.failure !== undefined) throw thrown;
+        // A store that has failed for good fences the blocks; so does what is no failure of the store.
+        if (this.#store.failure !== undefined || !isFabricError(thrown)) throw thrown;
         await new Promise<void>((resolve) => this.#stuck.push(resolve));
       }
     }

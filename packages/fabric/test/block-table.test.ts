@@ -1,0 +1,157 @@
+import { describe, expect, it } from "vitest";
+import { codeOf, imbalances, openManual, rejectionOf, START_MS, VirtualHost } from "./rig.ts";
+import { dataAt, flipped, recordsAt, slots, tableOf, untoldFlips, used } from "./block-flips.ts";
+import { bytesOf, filled, openSim, quiet, type Platter } from "./sim-disk.ts";
+
+/** Zeroes copies of lease slots' records. */
+function without(platter: Platter, slot: number, ...copies: readonly number[]): Platter {
+  const bytes = platter.bytes.slice();
+  for (const copy of copies) {
+    const at = recordsAt + (copy * slots + slot) * 512;
+    bytes.fill(0, at, at + 512);
+  }
+  return { bytes };
+}
+
+describe("J3: any single bit that flips in the table", () => {
+  it("is told, with the slot that it hit", async () => {
+    const platter = await used();
+    expect(tableOf(platter).damage).toEqual([]);
+    // Of the superblock every 31st bit: `npm run soak` has them all.
+    const { untold, told } = untoldFlips(platter, 31);
+    expect(untold).toEqual([]);
+    expect(told).toBe(Math.ceil((recordsAt * 8) / 31) + 4 * 512 * 8);
+  }, 60_000);
+
+  it("is not noticed in leased blocks: those have no checksum", async () => {
+    const platter = await used();
+    expect(tableOf(flipped(platter, (dataAt + 5) * 8)).damage).toEqual([]);
+  });
+
+  it("nor is a sector taken for another one's, a short file for a whole one, or a strange file for a block file", async () => {
+    const platter = await used();
+    const bytes = platter.bytes.slice();
+    bytes.copyWithin(recordsAt + 512, recordsAt, recordsAt + 512); // slot 0's record where slot 1's belongs
+    expect(tableOf({ bytes }).damage).toEqual([{ slot: 1, kind: "recovered", copies: [0] }]);
+    const short = tableOf({ bytes: platter.bytes.slice(0, recordsAt + (slots + 3) * 512 + 60) });
+    expect(short.damage.map(({ slot }) => slot)).toEqual([3, 4, 5, 6, 7]);
+    const other = await used();
+    bytes.set(other.bytes.subarray(recordsAt, recordsAt + 512), recordsAt);
+    expect(tableOf({ bytes }).damageOf(0)).toMatchObject({ kind: "recovered", copies: [0] });
+    for (const strange of [new Uint8Array(0), new Uint8Array(20_000), filled(0x41, 40)])
+      expect(codeOf(() => tableOf({ bytes: strange }))).toBe("CORRUPT_RECORD");
+  });
+});
+
+/** The copy without which a slot is not what it was. */
+function newestOf(platter: Platter, slot: number): number {
+  const entry = tableOf(platter).entry(slot);
+  const isFirst = tableOf(without(platter, slot, 1)).entry(slot);
+  return JSON.stringify(isFirst) === JSON.stringify(entry) ? 0 : 1;
+}
+
+describe("B3: a lease slot whose record is damaged", () => {
+  it("goes on by the other copy, and says so", async () => {
+    const platter = await used();
+    for (const copy of [0, 1]) {
+      const { fabric } = openSim(platter.host, without(platter, 0, copy));
+      expect(fabric.blockDamage()).toEqual([{ slot: 0, kind: "recovered", copies: [copy] }]);
+      const lease = await fabric.attachBlock(platter.tickets.live);
+      expect(await bytesOf(lease)).toEqual(filled(0xaa, 2));
+      // The newer copy lost: the renewal is lost with it.
+      const isNewest = copy === newestOf(platter, 0);
+      expect(lease.expiresAtMs).toBe(START_MS + (isNewest ? 1_000 : 5_000));
+      expect(await lease.renew(9_000)).toBe(START_MS + 9_000);
+    }
+  });
+
+  it("without any copy is CORRUPT_RECORD: what it may have held is fenced, and other leases go on", async () => {
+    const platter = await used();
+    const { fabric } = openSim(platter.host, without(platter, 1, 0, 1));
+    expect(fabric.blockDamage()).toEqual([{ slot: 1, kind: "lost", copies: [0, 1] }]);
+    expect(await rejectionOf(fabric.attachBlock(platter.tickets.over))).toMatchObject({
+      code: "CORRUPT_RECORD",
+      details: { slot: 1 },
+    });
+    expect(fabric.stats().blocks).toMatchObject({
+      leasedBytes: 1_024,
+      fencedBytes: 6 * 512,
+      freeBytes: 0,
+    });
+    expect(imbalances(fabric.stats())).toEqual([]);
+    expect((await rejectionOf(fabric.block().acquire())).code).toBe("CAPACITY_EXCEEDED");
+    const lease = await fabric.attachBlock(platter.tickets.live);
+    expect(await bytesOf(lease)).toEqual(filled(0xaa, 2));
+    lease.release();
+    await quiet();
+    // What the readable lease held is known, and free.
+    const next = await fabric.block().minBlocks(2).acquire();
+    expect(await bytesOf(next)).toEqual(filled(0, 2));
+    expect(next.slot).not.toBe(1);
+  });
+
+  it("skips the generation that a lost copy may have granted, for ever, and zeroes what it may have held", async () => {
+    const host = new VirtualHost();
+    const { fabric, disk } = openSim(host);
+    const lost = await fabric.block().minBlocks(3).acquire();
+    await lost.write(0, filled(0xcc, 3));
+    await lost.flush();
+    const ticket = lost.ticket();
+    expect(ticket).toMatchObject({ slot: 0, generation: 1 });
+    const platter = { bytes: disk.view };
+    // Only the copy from before the grant is left.
+    const damaged = without(platter, 0, newestOf(platter, 0));
+    const { fabric: second, disk: secondDisk } = openSim(host, damaged);
+    expect(second.blockDamage()).toHaveLength(1);
+    expect((await rejectionOf(second.attachBlock(ticket))).code).toBe("CORRUPT_RECORD");
+    await quiet();
+    const next = await second.block().minBlocks(8).acquire();
+    expect(await bytesOf(next)).toEqual(filled(0, 8));
+    next.release();
+    await quiet();
+    // Whichever copy is damaged next, no generation comes up again.
+    for (const copy of [0, 1]) {
+      const again = without({ bytes: secondDisk.view }, 0, copy);
+      const { fabric: third } = openSim(host, again);
+      await quiet();
+      const leases = [];
+      for (let count = 0; count < 8; count++) leases.push(await third.block().acquire());
+      const inSlot = leases.find(({ slot }) => slot === 0);
+      expect(inSlot?.generation).toBeGreaterThan(2);
+    }
+  });
+});
+
+describe("a block file", () => {
+  it("is refused with other blocks than it was made with, and takes its own by default", async () => {
+    const platter = await used();
+    expect(codeOf(() => openSim(platter.host, platter, { blocks: 16 }))).toBe("CONFLICT");
+    const { fabric } = openSim(platter.host, platter, { blocks: undefined as never });
+    expect(fabric.stats().blocks.capacityBytes).toBe(8 * 512);
+  });
+
+  it("is UNSUPPORTED on a host without files", () => {
+    expect(codeOf(() => openManual({ blockFile: "x" }))).toBe("UNSUPPORTED");
+  });
+
+  it("keeps tenant and label as they are, up to what a record holds", async () => {
+    const host = new VirtualHost();
+    const { fabric, disk } = openSim(host);
+    const label = "\ud800 é 🜁".padEnd(190, "x");
+    const lease = await fabric.block().tenant("té").label(label).acquire();
+    const long = fabric.block().label("x".repeat(200)).acquire();
+    expect((await rejectionOf(long)).code).toBe("INVALID_ARGUMENT");
+    const { fabric: later } = openSim(host, disk.platter(-1));
+    expect(await later.attachBlock(lease.ticket())).toMatchObject({ tenant: "té", label });
+  });
+
+  it("has no more leases at a time than its table has slots", async () => {
+    const host = new VirtualHost();
+    const { fabric } = openSim(host, undefined, { blocks: 64, blockLeases: 8 });
+    for (let count = 0; count < 8; count++) await fabric.block().acquire();
+    const refused = await rejectionOf(fabric.block().acquire());
+    expect(refused).toMatchObject({ code: "CAPACITY_EXCEEDED", details: { blockLeases: 8 } });
+    // Memory leases have slots of their own.
+    expect(fabric.mem().acquire().slot).toBe(8);
+  });
+});
