@@ -16,6 +16,7 @@ export { ramBlockDevice } from "./block-pool.ts";
 export { bufferMemoryProvider } from "./buffer-memory.ts";
 export { BlockBuilder, LEASE_SECS_DEFAULT, MemBuilder } from "./builders.ts";
 export type { LeaseRequest } from "./builders.ts";
+export { checksum } from "./checksum.ts";
 export { columnsCodec, rawCodec } from "./codecs.ts";
 export type { Codec, FixedLayout } from "./codecs.ts";
 export { columnsBytes, layColumns, shapeOf, viewColumns, writeColumns } from "./columns.ts";

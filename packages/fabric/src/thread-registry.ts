@@ -51,11 +51,16 @@ export function forgetThread(control: ControlPlane, nonce: number): void {
 }
 
 /**
- * Whether the thread of `entry` that attached with `nonce` is still known. Once false, that thread has exited: it
- * touches nothing any more. The owner's entry (0) is always known: without its owner there is no fabric.
+ * What the thread of an entry attached with; 0 when there is none, and for the owner's own entry. Once it has changed,
+ * the thread that had the entry has exited: it touches nothing any more.
  */
+export function nonceOf(control: ControlPlane, entry: number): number {
+  return control.words.load(threadAt(entry) + THREAD_NONCE);
+}
+
+/** Whether the thread that attached with `nonce` still has the entry. The owner's entry (0) is always held. */
 export function isAttached(control: ControlPlane, entry: number, nonce: number): boolean {
-  return entry === OWNER_THREAD || control.words.load(threadAt(entry) + THREAD_NONCE) === nonce;
+  return entry === OWNER_THREAD || nonceOf(control, entry) === nonce;
 }
 
 /** The clock at a thread's last progress, low word. */

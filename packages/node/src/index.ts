@@ -6,7 +6,9 @@
 export { fileBlockDevice, scratchBlockDevice } from "./block-file.ts";
 export { Executor } from "./executor.ts";
 export { attachments, Fabric } from "./fabric.ts";
+export { FabricQueue } from "./fabric-queue.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
+export { msgpackCodec } from "./msgpack-codec.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SystemClock } from "./system-clock.ts";

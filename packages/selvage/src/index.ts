@@ -114,6 +114,13 @@ export {
   type WatchOptions,
 } from "@selvage/fence";
 export {
+  UNBLOCK_AFTER_MS,
+  type AttachOptions,
+  type QueueOptions,
+  type QueueStats,
+  type QueueTicket,
+} from "@selvage/collections";
+export {
   LeaseScope,
   RENEWAL_DEFAULTS,
   RenewalManager,
@@ -133,7 +140,9 @@ export {
 export {
   Executor,
   Fabric,
+  FabricQueue,
   fileBlockDevice,
+  msgpackCodec,
   openTaskThreads,
   scratchBlockDevice,
   SystemClock,

@@ -1,0 +1,584 @@
+/** A bounded queue in a memory lease: values go from thread to thread by way of shared memory, without messages. */
+import {
+  FabricError,
+  invalidArgument,
+  MemLease,
+  rawCodec,
+  regionOf,
+  type Codec,
+  type LeaseRegion,
+  type MemTicket,
+} from "@selvage/fabric";
+import { Doorbell, settleAll, settleLater } from "./doorbell.ts";
+import { ManyConsumer, ManyProducer } from "./many-ring.ts";
+import {
+  baseOf,
+  CLOSED,
+  formRing,
+  ITEMS_BELL,
+  LOST,
+  readRing,
+  ringBytes,
+  ROOM_BELL,
+  SKIPPED,
+  type RingShape,
+} from "./ring-layout.ts";
+import { RecordConsumer, RecordProducer } from "./record-ring.ts";
+import type { Ring } from "./ring-side.ts";
+import { SlotConsumer, SlotProducer } from "./slot-ring.ts";
+import { ValuePort, type PopSide, type PushSide } from "./value-port.ts";
+
+/** How a queue is shared, and what its slots are. */
+export interface QueueOptions {
+  /** Any number of threads push and pop. Default: one pushes, one pops, several times faster. */
+  readonly many?: boolean;
+  /** Values take what they need, up to `stride`, instead of a slot each. One producer, one consumer. */
+  readonly records?: boolean;
+  /**
+   * How long a claim may stay open before whoever waits for it gives it up for lost, in milliseconds. Default 1,000.
+   */
+  readonly unblockAfterMs?: number;
+}
+
+/** What another thread reaches a queue by. */
+export interface QueueTicket {
+  readonly kind: "queue";
+  readonly version: 1;
+  readonly lease: MemTicket;
+}
+
+/** What a queue can say of itself, at some moment. */
+export interface QueueStats {
+  readonly capacity: number;
+  /** Values accepted and not popped. */
+  readonly size: number;
+  /** Claims whose producer died, or was too slow, before it committed: skipped, their values never seen. */
+  readonly skipped: number;
+  /** Values that a consumer took and never gave back, and that were dropped with it. Only with `many`. */
+  readonly lost: number;
+  readonly isClosed: boolean;
+}
+
+const producers = { slots: SlotProducer, records: RecordProducer, many: ManyProducer };
+const consumers = { slots: SlotConsumer, records: RecordConsumer, many: ManyConsumer };
+
+/** How long a claim may stay open unless told otherwise, in milliseconds. */
+export const UNBLOCK_AFTER_MS: number = 1_000;
+
+/** Looks before a thread goes to sleep: some 2 us, a fraction of what waking it costs (`anchors/perf.md` 2a). */
+const spinsMax = 200;
+/** A sleeper looks around so often, in milliseconds: its lease may have ended, and it announces itself. */
+const sleepMsMax = 20;
+
+/**
+ * A bounded first-in, first-out queue in the bytes of one memory lease.
+ *
+ * One thread pushes and one pops, unless made with `many: true`; both may be the same. What was pushed is *accepted*
+ * at once and *published* with its batch: after 16 values, at `flush()`, at the end of this turn of the event loop, and
+ * before this thread waits for any queue. Only what is published survives the producer's death. Every operation checks
+ * the lease: once it has ended, both ends get `LEASE_EXPIRED` (or `REVOKED`).
+ *
+ * `push` and `popInto`, claims and peeks allocate nothing. Between two threads a value of 64 bytes takes some 40 ns:
+ * `npm run bench -- queue` says what it takes on your machine.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Fabric, FabricQueue } from "selvage";
+ *
+ * using fabric = Fabric.open({ memoryBytes: 1 << 20 });
+ * const lease = fabric.mem().minBytes(FabricQueue.bytesFor(100, 64)).acquire();
+ * const queue = new FabricQueue(lease, 100, 64);
+ * assert.equal(queue.push(Uint8Array.of(1, 2, 3)), true);
+ * assert.deepEqual([...queue.pop()!], [1, 2, 3]);
+ * assert.equal(queue.pop(), undefined);
+ * ```
+ */
+export class FabricQueue<T = Uint8Array> implements Disposable {
+  /** The lease that it lives in. */
+  readonly lease: MemLease;
+  /** How many values of `stride` bytes fit, at least. */
+  readonly capacity: number;
+  /** The longest value, in bytes. */
+  readonly stride: number;
+  readonly #ring: Ring;
+  readonly #region: LeaseRegion;
+  readonly #values: ValuePort<T>;
+  readonly #items: Doorbell;
+  readonly #room: Doorbell;
+  #producer: PushSide | undefined;
+  #consumer: PopSide | undefined;
+  // The same, where the short way may be tried: values are bytes in slots, and nothing is claimed or peeked at.
+  #quickProducer: SlotProducer | undefined;
+  #quickConsumer: SlotConsumer | undefined;
+  #claimed: Uint8Array | undefined;
+  #peeked: Uint8Array | undefined;
+  #isLeft = false;
+
+  /**
+   * Makes a queue in a lease's blank bytes, or joins the same one that is there already. Values are bytes unless a codec
+   * says otherwise; every thread must use the same.
+   * @throws FabricError `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED` (the lease has fewer than `bytesFor(...)` bytes, or the
+   * codec's values are longer than `stride`), `CONFLICT` (the lease holds something else), the lease's.
+   */
+  constructor(
+    lease: MemLease,
+    capacity: number,
+    stride: number,
+    codec?: Codec<T>,
+    options: QueueOptions = {},
+  ) {
+    const region = regionOf(lease);
+    lease.assertLive();
+    const shape = shapeOf(capacity, stride, options);
+    formRing(region, shape);
+    const { unblockAfterMs = UNBLOCK_AFTER_MS } = options;
+    if (typeof unblockAfterMs !== "number" || !(unblockAfterMs >= 0))
+      throw invalidArgument("unblockAfterMs", "milliseconds from 0 up", unblockAfterMs);
+    this.lease = lease;
+    this.capacity = capacity;
+    this.stride = stride;
+    this.#region = region;
+    this.#ring = { lease, region, shape, unblockAfterMs };
+    this.#values = new ValuePort(codec ?? (rawCodec as unknown as Codec<T>), region, shape);
+    this.#items = new Doorbell(region, baseOf(region) + ITEMS_BELL);
+    this.#room = new Doorbell(region, baseOf(region) + ROOM_BELL);
+  }
+
+  /** Bytes of memory that a queue takes. @throws FabricError `INVALID_ARGUMENT`. */
+  static bytesFor(capacity: number, stride: number, options: QueueOptions = {}): number {
+    return ringBytes(shapeOf(capacity, stride, options));
+  }
+
+  /**
+   * Joins the queue that a lease holds, or that a ticket leads to, on any thread. A ticket takes `options.attachMem`,
+   * this thread's way to memory (`fabric.attachMem`); the `FabricQueue` of `@selvage/node` and `selvage` has one.
+   * @throws FabricError `INVALID_ARGUMENT`, `CORRUPT_RECORD` (no queue is there), what attaching throws.
+   */
+  static attach<T = Uint8Array>(
+    place: QueueTicket | MemLease,
+    codec?: Codec<T>,
+    options: AttachOptions = {},
+  ): FabricQueue<T> {
+    const { lease, capacity, stride, settings } = FabricQueue.find(place, options);
+    return new FabricQueue<T>(lease, capacity, stride, codec, settings);
+  }
+
+  /** What the queue at `place` is made of. Errors as `attach`. */
+  protected static find(place: QueueTicket | MemLease, options: AttachOptions): FoundQueue {
+    const lease = place instanceof MemLease ? place : leaseOf(place, options.attachMem);
+    lease.assertLive();
+    const { kind, capacity, stride } = readRing(regionOf(lease));
+    const { unblockAfterMs = UNBLOCK_AFTER_MS } = options;
+    const settings = { many: kind === "many", records: kind === "records", unblockAfterMs };
+    return { lease, capacity, stride, settings };
+  }
+
+  /** Plain data by which another thread attaches, with `FabricQueue.attach(ticket)`. */
+  ticket(): QueueTicket {
+    return { kind: "queue", version: 1, lease: this.lease.ticket() };
+  }
+
+  /**
+   * Pushes a value: true once it is accepted, false when the queue is full.
+   * @throws FabricError `CAPACITY_EXCEEDED` (longer than `stride`), `ENCODE`, `DISCONNECTED` (closed; noticed a batch
+   * later at most), `CONFLICT` (another handle is the producer, or a claim is open), `CORRUPT_RECORD`, the lease's.
+   */
+  push(value: T): boolean {
+    if (this.#quickProducer?.pushAgain(value as Uint8Array) === true) return true;
+    const side = this.#producer ?? this.#becomeProducer();
+    if (this.#claimed !== undefined) throw claimIsOpen();
+    return this.#values.push(side, value);
+  }
+
+  /** Pushes values in order until the queue is full, and publishes them. Returns how many. Errors as `push`. */
+  pushBatch(values: readonly T[]): number {
+    const side = this.#producer ?? this.#becomeProducer();
+    if (this.#claimed !== undefined) throw claimIsOpen();
+    let done = 0;
+    try {
+      while (done < values.length) {
+        if (side instanceof ManyProducer && side.prepare(values.length - done) === 0) {
+          // What is in the way may have been left behind by a thread that died: `push` finds out.
+          if (!this.#values.push(side, values[done] as T)) break;
+        } else if (!this.#values.push(side, values[done] as T)) break;
+        done++;
+      }
+    } finally {
+      if (side instanceof ManyProducer) side.abandon();
+      else side.publish();
+    }
+    return done;
+  }
+
+  /** Publishes what was pushed, and gives back the room of what was popped. */
+  flush(): void {
+    this.lease.assertLive();
+    this.#producer?.publish();
+    this.#consumer?.publish();
+  }
+
+  /**
+   * Pops the oldest value; undefined when there is none. Bytes come in an array of their own (`popInto` allocates none).
+   * @throws FabricError `DECODE` (the value has been taken out), `CONFLICT` (another handle is the consumer),
+   * `CORRUPT_RECORD`, the lease's.
+   */
+  pop(): T | undefined {
+    const side = this.#consumer ?? this.#becomeConsumer();
+    if (this.#values.isPeeked) this.#unpeek(side);
+    return this.#values.pop(side);
+  }
+
+  /**
+   * Pops the oldest value's bytes to the front of `target`, as the codec wrote them. Returns how many, or -1 when there
+   * is none. Allocates nothing.
+   * @throws FabricError `CAPACITY_EXCEEDED` (`target` is too short: the value stays), otherwise as `pop`.
+   */
+  popInto(target: Uint8Array): number {
+    if (this.#quickConsumer !== undefined) {
+      const bytes = this.#quickConsumer.popAgain(target);
+      if (bytes >= 0) return bytes;
+    }
+    const side = this.#consumer ?? this.#becomeConsumer();
+    if (this.#values.isPeeked) this.#unpeek(side);
+    return this.#values.popInto(side, target);
+  }
+
+  /** Pops up to `max` values, oldest first. Errors as `pop`. */
+  popBatch(max: number): T[] {
+    if (!Number.isInteger(max) || max < 0)
+      throw invalidArgument("max", "a whole number from 0 up", max);
+    const side = this.#consumer ?? this.#becomeConsumer();
+    if (this.#values.isPeeked) this.#unpeek(side);
+    const values: T[] = [];
+    while (values.length < max) {
+      if (side instanceof ManyConsumer && side.prepare(max - values.length) === 0) break;
+      const value = this.#values.pop(side);
+      if (value === undefined) break;
+      values.push(value);
+    }
+    side.publish();
+    return values;
+  }
+
+  /**
+   * Claims room for a value and lends its bytes, `stride` of them, to be filled in place: no copy is made (with `many`,
+   * one). Undefined when full. Say `commit` or `abort`; until then nothing else is pushed here, and the lease's bytes
+   * are not reclaimed. A claim that stays open for `unblockAfterMs` may be given up by whoever waits for it.
+   * Errors as `push`.
+   */
+  claim(): Uint8Array | undefined {
+    const side = this.#producer ?? this.#becomeProducer();
+    if (this.#claimed !== undefined) throw claimIsOpen();
+    this.#claimed = this.#values.claim(side);
+    if (this.#claimed === undefined) return undefined;
+    this.#quickProducer = undefined;
+    this.#region.site.pin(this.#region.slot);
+    return this.#claimed;
+  }
+
+  /**
+   * Pushes what was claimed, its first `length` bytes.
+   * @throws FabricError `STALE_EPOCH`: the claim had been given up; nothing was pushed. `INVALID_ARGUMENT` (no claim is
+   * open, or `length` is beyond it), the lease's.
+   */
+  commit(length: number = this.stride): void {
+    const claimed = this.#openClaim();
+    if (!Number.isInteger(length) || length < 0 || length > claimed.length)
+      throw invalidArgument("length", `bytes from 0 to ${claimed.length}`, length);
+    this.#endClaim();
+    this.lease.assertLive();
+    if (this.#values.commit(this.#producer as PushSide, claimed, length)) return;
+    throw new FabricError(
+      "STALE_EPOCH",
+      "Cannot commit: the claim was open for too long, and has been given up",
+      { unblockAfterMs: this.#ring.unblockAfterMs },
+    );
+  }
+
+  /** Gives the claimed room back unused. @throws FabricError `INVALID_ARGUMENT` (no claim is open). */
+  abort(): void {
+    const claimed = this.#openClaim();
+    this.#endClaim();
+    if (this.lease.isLive) this.#values.abort(this.#producer as PushSide, claimed);
+  }
+
+  /**
+   * The oldest value's bytes where they are, without a copy; undefined when there is none. For reading, until
+   * `consume`, the next pop, or the end of this turn of the event loop, whichever comes first. Errors as `pop`.
+   */
+  peek(): Uint8Array | undefined {
+    const side = this.#consumer ?? this.#becomeConsumer();
+    if (this.#peeked !== undefined) {
+      this.lease.assertLive();
+      return this.#peeked;
+    }
+    this.#peeked = this.#values.peek(side);
+    if (this.#peeked === undefined) return undefined;
+    this.#quickConsumer = undefined;
+    this.#region.site.pin(this.#region.slot);
+    settleLater(this.#values.peekEnd(() => this.#endPeek()));
+    return this.#peeked;
+  }
+
+  /**
+   * Removes the value that was peeked at. False, with `many` alone: it had been taken back, for this thread was too slow.
+   * @throws FabricError `INVALID_ARGUMENT` (nothing has been peeked at since the last pop).
+   */
+  consume(): boolean {
+    if (!this.#values.isPeeked)
+      throw invalidArgument("consume", "a value that was peeked at", undefined);
+    this.lease.assertLive();
+    if (this.#peeked !== undefined) this.#endPeek();
+    const isTaken = this.#values.consume(this.#consumer as PopSide);
+    this.#mayBeQuick();
+    return isTaken;
+  }
+
+  /**
+   * Values accepted and not popped, at some moment: another thread may change it at any time. On the producer's thread
+   * it never grows by itself, on the consumer's it never shrinks.
+   */
+  get size(): number {
+    const side = this.#consumer ?? this.#producer;
+    // Both ends are here, and know of what is not published yet.
+    if (this.#producer instanceof ManyProducer || this.#consumer instanceof ManyConsumer)
+      return this.#glance();
+    if (this.#producer !== undefined && this.#consumer !== undefined)
+      return (this.#producer.total - this.#consumer.total) | 0;
+    return side === undefined ? this.#glance() : side.size;
+  }
+
+  /** True once any end has closed the queue. What was published before can still be popped. */
+  get isClosed(): boolean {
+    return this.#load(CLOSED) !== 0;
+  }
+
+  /** What the queue can say of itself. */
+  stats(): QueueStats {
+    const { capacity, size, isClosed } = this;
+    return { capacity, size, skipped: this.#load(SKIPPED), lost: this.#load(LOST), isClosed };
+  }
+
+  /**
+   * Pushes, waiting for room for up to `timeoutMs`. Blocks the thread: it spins for some microseconds, then sleeps.
+   * False when the time was up. Errors as `push`; `UNSUPPORTED` where no other thread can make room (`shared: false`).
+   */
+  pushWait(value: T, timeoutMs: number = Infinity): boolean {
+    return this.#block(this.#room, timeoutMs, () => this.push(value) || undefined) ?? false;
+  }
+
+  /** Pops, waiting for up to `timeoutMs`: undefined when the time was up, or the queue is closed and empty. */
+  popWait(timeoutMs: number = Infinity): T | undefined {
+    return this.#block(this.#items, timeoutMs, () => this.pop(), true);
+  }
+
+  /** As `pushWait`, without blocking the thread. */
+  async pushAsync(value: T, timeoutMs: number = Infinity): Promise<boolean> {
+    return (await this.#rest(this.#room, timeoutMs, () => this.push(value) || undefined)) ?? false;
+  }
+
+  /** As `popWait`, without blocking the thread. */
+  async popAsync(timeoutMs: number = Infinity): Promise<T | undefined> {
+    return this.#rest(this.#items, timeoutMs, () => this.pop(), true);
+  }
+
+  /** Pops until the queue is closed and empty. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
+    for (;;) {
+      const value = this.pop() ?? (await this.popAsync());
+      if (value === undefined) return;
+      yield value;
+    }
+  }
+
+  /** Closes the queue for every end: nothing more is accepted; what was published can still be popped. Idempotent. */
+  close(): void {
+    if (!this.lease.isLive) return;
+    this.flush();
+    this.#region.memory.words.store(baseOf(this.#region) + CLOSED, 1);
+    this.#items.ring();
+    this.#room.ring();
+  }
+
+  /** Publishes, and leaves the queue: another handle may push or pop in this one's place. Idempotent. */
+  [Symbol.dispose](): void {
+    if (this.#isLeft) return;
+    this.#isLeft = true;
+    if (this.#claimed !== undefined) this.abort();
+    if (this.#peeked !== undefined) this.#endPeek();
+    if (this.lease.isLive) {
+      this.#producer?.leave();
+      this.#consumer?.leave();
+    }
+    this.#producer = undefined;
+    this.#consumer = undefined;
+    this.#mayBeQuick();
+  }
+
+  #becomeProducer(): PushSide {
+    this.#checkHeld();
+    this.#producer = new producers[this.#ring.shape.kind](this.#ring);
+    this.#mayBeQuick();
+    return this.#producer;
+  }
+
+  #becomeConsumer(): PopSide {
+    this.#checkHeld();
+    this.#consumer = new consumers[this.#ring.shape.kind](this.#ring);
+    this.#mayBeQuick();
+    return this.#consumer;
+  }
+
+  #mayBeQuick(): void {
+    const isProducer = this.#producer instanceof SlotProducer && this.#values.isRaw;
+    this.#quickProducer =
+      isProducer && this.#claimed === undefined ? (this.#producer as SlotProducer) : undefined;
+    this.#quickConsumer =
+      this.#consumer instanceof SlotConsumer && !this.#values.isPeeked ? this.#consumer : undefined;
+  }
+
+  #checkHeld(): void {
+    if (this.#isLeft)
+      throw new FabricError("DISCONNECTED", "Cannot use the queue: this handle has left it", {});
+  }
+
+  #openClaim(): Uint8Array {
+    if (this.#claimed === undefined) throw invalidArgument("claim", "an open claim", undefined);
+    return this.#claimed;
+  }
+
+  #endClaim(): void {
+    this.#claimed = undefined;
+    this.#region.site.unpin(this.#region.slot);
+    this.#mayBeQuick();
+  }
+
+  #endPeek(): void {
+    if (this.#peeked === undefined) return;
+    this.#values.forget(this.#peeked);
+    this.#peeked = undefined;
+    this.#region.site.unpin(this.#region.slot);
+  }
+
+  #unpeek(side: PopSide): void {
+    this.#endPeek();
+    this.#values.unpeek(side);
+    this.#mayBeQuick();
+  }
+
+  #load(at: number): number {
+    return this.#region.memory.words.load(baseOf(this.#region) + at);
+  }
+
+  #glance(): number {
+    return this.#values.sizeOf(this.#ring);
+  }
+
+  // `attempt` gives undefined when it has to wait.
+  #block<R>(
+    bell: Doorbell,
+    timeoutMs: number,
+    attempt: () => R | undefined,
+    endsWhenClosed = false,
+  ): R | undefined {
+    const wait = this.#startWait(timeoutMs);
+    for (let spins = 0; spins < spinsMax; spins++) {
+      const result = attempt();
+      if (result !== undefined) return result;
+    }
+    for (;;) {
+      settleAll();
+      const isClosed = endsWhenClosed && this.isClosed;
+      const announced = bell.announce();
+      const result = attempt();
+      const leftMs = wait.leftMs();
+      if (result !== undefined || isClosed || leftMs <= 0) return result;
+      const sleptMs = Math.min(leftMs, sleepMsMax);
+      bell.sleep(announced, sleptMs);
+      wait.slept(sleptMs);
+    }
+  }
+
+  async #rest<R>(
+    bell: Doorbell,
+    timeoutMs: number,
+    attempt: () => R | undefined,
+    endsWhenClosed = false,
+  ): Promise<R | undefined> {
+    const wait = this.#startWait(timeoutMs);
+    for (;;) {
+      settleAll();
+      const isClosed = endsWhenClosed && this.isClosed;
+      const announced = bell.announce();
+      const result = attempt();
+      const leftMs = wait.leftMs();
+      if (result !== undefined || isClosed || leftMs <= 0) return result;
+      const sleptMs = Math.min(leftMs, sleepMsMax);
+      await bell.rest(announced, sleptMs, this.#region.site.timer);
+      wait.slept(sleptMs);
+    }
+  }
+
+  #startWait(timeoutMs: number): Wait {
+    if (typeof timeoutMs !== "number" || !(timeoutMs >= 0))
+      throw invalidArgument("timeoutMs", "milliseconds from 0 up", timeoutMs);
+    const { site } = this.#region;
+    const startMs = site.nowMs();
+    let sleptMs = 0;
+    return {
+      leftMs: () => {
+        // Where time is ticked by hand it may stand still: then what was slept is what passed.
+        const passedMs = site.control.handle.manual ? sleptMs : site.nowMs() - startMs;
+        return timeoutMs - passedMs;
+      },
+      slept: (ms) => {
+        sleptMs += ms;
+        site.pulse.announce();
+      },
+    };
+  }
+}
+
+/** How a handle on a queue that is there behaves. */
+export interface AttachOptions extends Pick<QueueOptions, "unblockAfterMs"> {
+  /** This thread's way to memory. */
+  readonly attachMem?: (ticket: MemTicket) => MemLease;
+}
+
+/** What a queue is made of. */
+export interface FoundQueue {
+  readonly lease: MemLease;
+  readonly capacity: number;
+  readonly stride: number;
+  readonly settings: QueueOptions;
+}
+
+function leaseOf(ticket: QueueTicket, attachMem: AttachOptions["attachMem"]): MemLease {
+  const { kind, version } = (ticket ?? {}) as { kind?: unknown; version?: unknown };
+  if (kind !== "queue") throw invalidArgument("ticket.kind", `"queue"`, kind);
+  if (version !== 1) throw invalidArgument("ticket.version", "1", version);
+  if (attachMem === undefined)
+    throw invalidArgument("options.attachMem", "a way to this thread's memory", attachMem);
+  return attachMem(ticket.lease);
+}
+
+interface Wait {
+  leftMs(): number;
+  /** Notes a sleep, and announces this thread: it is inside no operation. */
+  slept(ms: number): void;
+}
+
+function shapeOf(capacity: number, stride: number, options: QueueOptions): RingShape {
+  const { many = false, records = false } = options;
+  if (many && records)
+    throw new FabricError("UNSUPPORTED", "Cannot make the queue: records for many is not built", {
+      many,
+      records,
+    });
+  return { kind: many ? "many" : records ? "records" : "slots", capacity, stride };
+}
+
+function claimIsOpen(): FabricError {
+  return new FabricError("CONFLICT", "Cannot push: a claim is open. Commit or abort it first", {});
+}

@@ -1,0 +1,414 @@
+/**
+ * A ring with any number of producers and consumers, on any threads.
+ *
+ * Positions are claimed by one compare-exchange on the tail or the head (Vyukov's bounded queue); a slot's own word says
+ * whose turn it is. Here that word also says who is at work in it, so that a thread that dies half way is noticed:
+ *
+ * ```
+ *  FREE(lap) --producer: tail--> BUSY(lap, who) --filled--> READY(lap) --consumer: head, read--> FREE(lap + 1)
+ *      |                              |
+ *      `--claim()--> CLAIMED(lap, who) --commit()--> BUSY
+ *  FREE, CLAIMED: after the liveness timeout, or BUSY: once `who` has exited --> SKIPPED(lap) --head--> FREE(lap + 1)
+ * ```
+ *
+ * M1: bytes of a slot are written only in BUSY, by `who`, and BUSY is left by others only when `who` has exited. So a
+ * producer that was only slow changes no byte of a slot that has been given up.
+ * M2: every step is one compare-exchange from the word that was seen, lap included: a step that comes late fails. What a
+ * late producer had to push it pushes again, elsewhere; a late `commit` of a claim ends in an error.
+ * M3: a consumer gives a slot back by a compare-exchange after it has copied the value. If it was so slow that a producer
+ * had taken the slot back, that fails, and the copy is thrown away (and was counted as lost).
+ * Order M4. P1 fills the slot (plain), P2 stores READY (atomic); C1 loads READY (atomic), C2 reads the slot (plain).
+ * C3 exchanges the word to FREE (atomic); the producer of the next lap has loaded FREE before it fills the slot.
+ */
+import {
+  assert,
+  FabricError,
+  nonceOf,
+  OWNER_THREAD,
+  type MemLease,
+  type SharedWords,
+} from "@selvage/fabric";
+import { Doorbell } from "./doorbell.ts";
+import { Payload } from "./payload.ts";
+import {
+  baseOf,
+  CLOSED,
+  damaged,
+  HEAD,
+  ITEMS_BELL,
+  LOST,
+  RING_HEADER_BYTES,
+  ROOM_BELL,
+  SKIPPED,
+  SLOT_HEADER_WORDS,
+  TAIL,
+  unitsOf,
+} from "./ring-layout.ts";
+import { BATCH_MAX, type Ring } from "./ring-side.ts";
+
+// A slot's word: state (3 bits), who (16: thread entry, and 8 bits of its nonce), lap (13).
+const FREE = 0;
+const BUSY = 1;
+const READY = 2;
+const CLAIMED = 3;
+const SKIP = 4;
+const stateMask = 7;
+const whoShift = 3;
+const whoMask = 0xffff;
+const lapShift = 19;
+const lapMask = 0x1fff;
+const positionsMax = 2 ** 31;
+
+/** What producers and consumers share. */
+abstract class ManySide {
+  readonly payload: Payload;
+  protected readonly lease: MemLease;
+  protected readonly words: SharedWords;
+  protected readonly plain: Int32Array;
+  protected readonly base: number;
+  protected readonly stride: number;
+  protected readonly capacity: number;
+  protected readonly items: Doorbell;
+  protected readonly room: Doorbell;
+  protected readonly nowMs: () => number;
+  /** Positions run from 0 to this, then over: whole laps. */
+  protected readonly positions: number;
+  readonly #start: number;
+  readonly #slotWords: number;
+  readonly #control: Ring["region"]["site"]["control"];
+  readonly #unblockAfterMs: number;
+  // What was found stuck, and when: it is given up when it stays.
+  #stuckAt = -1;
+  #stuckWord = 0;
+  #stuckMs = 0;
+  // Positions claimed from the tail or the head and not used yet.
+  protected span = 0;
+  protected spanAt = 0;
+
+  constructor({ lease, region, shape, unblockAfterMs }: Ring) {
+    this.lease = lease;
+    this.words = region.memory.words;
+    this.plain = region.memory.plain;
+    this.base = baseOf(region);
+    this.capacity = shape.capacity;
+    this.stride = shape.stride;
+    this.positions = shape.capacity * lapsOf(shape.capacity);
+    this.items = new Doorbell(region, this.base + ITEMS_BELL);
+    this.room = new Doorbell(region, this.base + ROOM_BELL);
+    this.nowMs = () => region.site.nowMs();
+    this.#control = region.site.control;
+    this.#unblockAfterMs = unblockAfterMs;
+    this.#start = this.base + RING_HEADER_BYTES / 4;
+    this.#slotWords = unitsOf(shape.stride) * 2;
+    this.payload = new Payload(region.memory.bytes, {
+      first: this.#start + SLOT_HEADER_WORDS,
+      words: this.#slotWords,
+    });
+  }
+
+  /** True once any side has closed the ring. */
+  get isClosed(): boolean {
+    return this.words.load(this.base + CLOSED) !== 0;
+  }
+
+  /** Values pushed and not popped, at some moment. */
+  get size(): number {
+    const head = this.position(HEAD);
+    return Math.min(this.capacity, this.distance(head, this.position(TAIL)));
+  }
+
+  publish(): void {}
+  settle(): void {}
+  leave(): void {}
+
+  protected position(at: number): number {
+    const position = this.words.load(this.base + at);
+    if (position < 0 || position >= this.positions) throw damaged(`position ${position} is none`);
+    return position;
+  }
+
+  protected distance(from: number, to: number): number {
+    const between = to - from;
+    return between < 0 ? between + this.positions : between;
+  }
+
+  protected after(position: number, by: number): number {
+    const next = position + by;
+    return next >= this.positions ? next - this.positions : next;
+  }
+
+  protected lapOf(position: number): number {
+    return (position / this.capacity) | 0;
+  }
+
+  protected lapAfter(lap: number): number {
+    return (lap + 1) * this.capacity >= this.positions ? 0 : lap + 1;
+  }
+
+  protected slotOf(position: number): number {
+    return this.#start + (position % this.capacity) * this.#slotWords;
+  }
+
+  /** Whether `word` at `at` has been as it is for the liveness timeout, counted from the first look. */
+  protected isStuck(at: number, word: number): boolean {
+    const nowMs = this.nowMs();
+    if (at === this.#stuckAt && word === this.#stuckWord)
+      return nowMs - this.#stuckMs >= this.#unblockAfterMs;
+    this.#stuckAt = at;
+    this.#stuckWord = word;
+    this.#stuckMs = nowMs;
+    return false;
+  }
+
+  /** Whether the thread at work in a slot has exited. */
+  protected isGone(word: number): boolean {
+    const who = (word >>> whoShift) & whoMask;
+    const entry = who & 0xff;
+    if (entry === OWNER_THREAD) return false;
+    const nonce = nonceOf(this.#control, entry);
+    return nonce === 0 || (nonce & 0xff) !== who >>> 8;
+  }
+}
+
+/** One that pushes. */
+export class ManyProducer extends ManySide {
+  readonly #who: number;
+  #slot = 0;
+  #lap = 0;
+
+  constructor(ring: Ring) {
+    super(ring);
+    const { pulse } = ring.region.site;
+    this.#who = pulse.thread | ((pulse.nonce & 0xff) << 8);
+  }
+
+  /** As `Producer.reserve`; the slot is this thread's until `commit` or `abandon`. */
+  reserve(_length: number): number {
+    return this.#take(BUSY);
+  }
+
+  /** Takes up to `count` positions by one compare-exchange; the next values go there. Returns how many. */
+  prepare(count: number): number {
+    this.lease.assertLive();
+    if (this.span > 0) return this.span;
+    for (;;) {
+      const tail = this.position(TAIL);
+      let free = 0;
+      const most = Math.min(count, BATCH_MAX, this.capacity);
+      for (let next = tail; free < most; free++, next = this.after(next, 1))
+        if (this.words.load(this.slotOf(next)) !== wordOf(FREE, this.lapOf(next), 0)) break;
+      if (free === 0) return 0;
+      const to = this.after(tail, free);
+      if (this.words.compareExchange(this.base + TAIL, tail, to) !== tail) continue;
+      this.span = free;
+      this.spanAt = tail;
+      return free;
+    }
+  }
+
+  /** Publishes the value at once. */
+  commit(length: number): void {
+    assert(this.#slot !== 0, "a value is committed once");
+    const slot = this.#slot;
+    this.#slot = 0;
+    this.plain[slot + 1] = length;
+    this.words.store(slot, wordOf(READY, this.#lap, 0));
+    this.items.ring();
+  }
+
+  /** Gives a slot back unfilled, and what is left of a span. */
+  abandon(): void {
+    if (this.#slot !== 0) {
+      this.words.store(this.#slot, wordOf(SKIP, this.#lap, 0));
+      this.#slot = 0;
+    }
+    for (; this.span > 0; this.span--, this.spanAt = this.after(this.spanAt, 1)) {
+      const lap = this.lapOf(this.spanAt);
+      const at = this.slotOf(this.spanAt);
+      this.words.compareExchange(at, wordOf(FREE, lap, 0), wordOf(SKIP, lap, 0));
+    }
+    this.items.ring();
+  }
+
+  /** Takes a slot that may be given up when it stays unfilled for the liveness timeout. False: full. */
+  openClaim(): boolean {
+    return this.#take(CLAIMED) >= 0;
+  }
+
+  /** Makes the claimed slot this thread's for the moment of filling it. -1 if it was given up. */
+  fillClaim(): number {
+    const claimed = wordOf(CLAIMED, this.#lap, this.#who);
+    const busy = wordOf(BUSY, this.#lap, this.#who);
+    const slot = this.#slot;
+    if (this.words.compareExchange(slot, claimed, busy) === claimed)
+      return slot + SLOT_HEADER_WORDS;
+    this.#slot = 0;
+    return -1;
+  }
+
+  #take(state: typeof BUSY | typeof CLAIMED): number {
+    this.lease.assertLive();
+    for (;;) {
+      const position = this.span > 0 ? this.#nextOfSpan() : this.#claimPosition();
+      if (position < 0) return -1;
+      const lap = this.lapOf(position);
+      const slot = this.slotOf(position);
+      const free = wordOf(FREE, lap, 0);
+      // Given up by a consumer, because this thread slept since it took the position: another one, then.
+      if (this.words.compareExchange(slot, free, wordOf(state, lap, this.#who)) !== free) continue;
+      this.#slot = slot;
+      this.#lap = lap;
+      return slot + SLOT_HEADER_WORDS;
+    }
+  }
+
+  #nextOfSpan(): number {
+    const position = this.spanAt;
+    this.span--;
+    this.spanAt = this.after(position, 1);
+    return position;
+  }
+
+  // Goes round only when another thread has got on.
+  #claimPosition(): number {
+    for (;;) {
+      const tail = this.position(TAIL);
+      const lap = this.lapOf(tail);
+      const slot = this.slotOf(tail);
+      const word = this.words.load(slot);
+      if (word === wordOf(FREE, lap, 0)) {
+        const next = this.after(tail, 1);
+        if (this.words.compareExchange(this.base + TAIL, tail, next) === tail) return tail;
+        continue;
+      }
+      if (this.words.load(this.base + TAIL) !== tail) continue;
+      if (this.isClosed)
+        throw new FabricError("DISCONNECTED", "Cannot push: the queue is closed", {});
+      if (!this.#takeBack(tail, slot, word)) return -1;
+    }
+  }
+
+  // A slot that the head has passed, and that its consumer never gave back: it died, or sleeps (M3).
+  #takeBack(tail: number, slot: number, word: number): boolean {
+    const head = this.position(HEAD);
+    if (this.distance(head, tail) >= this.capacity || !this.isStuck(slot, word)) return false;
+    const state = word & stateMask;
+    if (state !== READY && state !== SKIP) return false;
+    const free = wordOf(FREE, this.lapOf(tail), 0);
+    if (this.words.compareExchange(slot, word, free) === word && state === READY)
+      this.words.add(this.base + LOST, 1);
+    return true;
+  }
+}
+
+/** One that pops. */
+export class ManyConsumer extends ManySide {
+  /** Bytes of the value that `next` has found. */
+  length = 0;
+  #slot = 0;
+  #lap = 0;
+
+  /** As `Consumer.next`; the value is this thread's alone from now on. */
+  next(): number {
+    this.lease.assertLive();
+    if (this.span === 0 && this.prepare(1) === 0) return -1;
+    const position = this.spanAt;
+    this.span--;
+    this.spanAt = this.after(position, 1);
+    this.#slot = this.slotOf(position);
+    this.#lap = this.lapOf(position);
+    const length = this.plain[this.#slot + 1] as number;
+    if (length >>> 0 > this.stride) throw damaged(`a value of ${length} bytes`);
+    this.length = length;
+    return this.#slot + SLOT_HEADER_WORDS;
+  }
+
+  /** Leaves the value for the next `next`. */
+  keep(): void {
+    this.spanAt = this.after(this.spanAt, this.positions - 1);
+    this.span++;
+  }
+
+  /** Takes up to `count` values by one compare-exchange. Returns how many. */
+  prepare(count: number): number {
+    if (this.span > 0) return this.span;
+    for (;;) {
+      const head = this.position(HEAD);
+      let ready = 0;
+      const most = Math.min(count, BATCH_MAX, this.capacity);
+      for (let next = head; ready < most; ready++, next = this.after(next, 1))
+        if (this.words.load(this.slotOf(next)) !== wordOf(READY, this.lapOf(next), 0)) break;
+      if (ready === 0) {
+        if (this.#pass(head)) continue;
+        return 0;
+      }
+      const to = this.after(head, ready);
+      if (this.words.compareExchange(this.base + HEAD, head, to) !== head) continue;
+      this.span = ready;
+      this.spanAt = head;
+      return ready;
+    }
+  }
+
+  /** Gives the slot back. False: it took too long, the slot was taken back, and what was read is void (M3). */
+  release(): boolean {
+    const ready = wordOf(READY, this.#lap, 0);
+    const free = wordOf(FREE, this.lapAfter(this.#lap), 0);
+    const isMine = this.words.compareExchange(this.#slot, ready, free) === ready;
+    this.room.ring();
+    return isMine;
+  }
+
+  /** Gives up the slot that the head waits for, if it has been stuck for the liveness timeout. */
+  unblock(): boolean {
+    const head = this.position(HEAD);
+    return this.position(TAIL) !== head && this.#giveUp(head);
+  }
+
+  // The head's slot holds no value. True: look again. False: empty, or somebody is still at work in it.
+  #pass(head: number): boolean {
+    const slot = this.slotOf(head);
+    const word = this.words.load(slot);
+    if (this.words.load(this.base + HEAD) !== head) return true;
+    const lap = this.lapOf(head);
+    if (word === wordOf(READY, lap, 0)) return true;
+    if (word === wordOf(SKIP, lap, 0)) {
+      const next = this.after(head, 1);
+      if (this.words.compareExchange(this.base + HEAD, head, next) === head) {
+        this.words.compareExchange(slot, word, wordOf(FREE, this.lapAfter(lap), 0));
+        this.room.ring();
+      }
+      return true;
+    }
+    return this.position(TAIL) !== head && this.#giveUp(head);
+  }
+
+  #giveUp(head: number): boolean {
+    const slot = this.slotOf(head);
+    const lap = this.lapOf(head);
+    const word = this.words.load(slot);
+    const state = word & stateMask;
+    if (word >>> lapShift !== (lap & lapMask) || state === READY || state === SKIP) return false;
+    // M1: who is filling a slot is never overtaken, only outlived.
+    const mayGo = state === BUSY ? this.isGone(word) : this.isStuck(slot, word);
+    if (!mayGo) return false;
+    if (this.words.compareExchange(slot, word, wordOf(SKIP, lap, 0)) === word)
+      this.words.add(this.base + SKIPPED, 1);
+    return true;
+  }
+}
+
+/**
+ * How many laps positions count before they start over. As many as 31 bits hold: a thread that sleeps between a look at a
+ * position and its exchange is deceived only if exactly so many values passed meanwhile. A multiple of what a slot's
+ * word counts, where there are as many, so that its count goes on too.
+ */
+function lapsOf(capacity: number): number {
+  const laps = Math.floor(positionsMax / capacity);
+  return laps > lapMask ? laps - (laps % (lapMask + 1)) : laps;
+}
+
+// The lap's upper bits are shifted out.
+function wordOf(state: number, lap: number, who: number): number {
+  return state | (who << whoShift) | (lap << lapShift);
+}

@@ -1,0 +1,289 @@
+/** Values through a ring: what the codec makes of them, and the views that claims and peeks lend. */
+import {
+  FabricError,
+  InvariantError,
+  rawCodec,
+  type Codec,
+  type FixedLayout,
+  type LeaseRegion,
+} from "@selvage/fabric";
+import type { Flushable } from "./doorbell.ts";
+import { ManyConsumer, ManyProducer } from "./many-ring.ts";
+import {
+  baseOf,
+  HEAD,
+  HEAD_COUNT,
+  RING_HEADER_BYTES,
+  ringUnits,
+  TAIL,
+  TAIL_COUNT,
+  type RingShape,
+} from "./ring-layout.ts";
+import type { ConsumerSide, ProducerSide, Ring } from "./ring-side.ts";
+import { SlotConsumer, SlotProducer } from "./slot-ring.ts";
+
+/** Any that pushes. */
+export type PushSide = ProducerSide | ManyProducer;
+/** Any that pops. */
+export type PopSide = ConsumerSide | ManyConsumer;
+
+/** How one handle puts values in and takes them out. */
+export class ValuePort<T> {
+  readonly #codec: Codec<T>;
+  readonly #isRaw: boolean;
+  readonly #fixed: FixedLayout<T> | undefined;
+  readonly #stride: number;
+  readonly #guard: boolean;
+  readonly #isRecords: boolean;
+  // All slots, for fixed layouts. Nothing that a codec is given leads to bytes beyond the ring.
+  readonly #slots: DataView;
+  readonly #start: number;
+  readonly #slotWords: number;
+  // One view a slot, made when it is first lent.
+  readonly #claimViews: Uint8Array[] = [];
+  readonly #peekViews: Uint8Array[] = [];
+  #staging: Uint8Array | undefined;
+  #peekAt = -1;
+  #peekLength = 0;
+  #peekEnd: (Flushable & { end: () => void }) | undefined;
+
+  /** @throws FabricError `CAPACITY_EXCEEDED`: the codec's values are longer than a slot. */
+  constructor(codec: Codec<T>, region: LeaseRegion, shape: RingShape) {
+    this.#codec = codec;
+    this.#isRaw = (codec as unknown) === rawCodec;
+    this.#fixed = codec.fixed;
+    this.#stride = shape.stride;
+    this.#guard = region.site.guard;
+    this.#isRecords = shape.kind === "records";
+    const { bytes } = region.memory;
+    const first = region.offset + RING_HEADER_BYTES;
+    this.#slots = dataViewOf(bytes, first, ringUnits(shape) * 8);
+    this.#start = first / 4;
+    this.#slotWords = (1 + Math.ceil(shape.stride / 8)) * 2;
+    if (codec.fixed !== undefined && codec.fixed.bytes > shape.stride)
+      throw tooLong(codec.fixed.bytes, shape.stride);
+  }
+
+  /** Whether values are bytes as they are. */
+  get isRaw(): boolean {
+    return this.#isRaw;
+  }
+
+  /** False when full. */
+  push(side: PushSide, value: T): boolean {
+    const fixed = this.#fixed;
+    if (fixed !== undefined) return this.#pushFixed(side, value, fixed);
+    const bytes = this.#isRaw ? (value as Uint8Array) : this.#codec.encode(value);
+    if (!(bytes instanceof Uint8Array)) throw notBytes(this.#codec.name);
+    const { length } = bytes;
+    if (length > this.#stride) throw tooLong(length, this.#stride);
+    if (side instanceof SlotProducer) return side.pushBytes(bytes);
+    const at = side.reserve(length);
+    if (at < 0) return false;
+    side.payload.write(at, bytes);
+    side.commit(length);
+    return true;
+  }
+
+  /** Undefined when empty. */
+  pop(side: PopSide): T | undefined {
+    for (;;) {
+      const at = side.next();
+      if (at < 0) return undefined;
+      const { length } = side;
+      if (this.#fixed !== undefined) {
+        if (length !== this.#fixed.bytes) this.#drop(side, length);
+        const value = this.#fixed.readFrom(this.#slots, (at - this.#start) * 4);
+        if (side.release()) return value;
+        continue;
+      }
+      const bytes = side.payload.take(at, length);
+      if (!side.release()) continue;
+      return this.#isRaw ? (bytes as T) : this.#codec.decode(bytes);
+    }
+  }
+
+  /** Bytes of the value that was copied to `target`; -1 when empty. */
+  popInto(side: PopSide, target: Uint8Array): number {
+    if (!(target instanceof Uint8Array)) throw notBytes("raw");
+    for (;;) {
+      const at = side.next();
+      if (at < 0) return -1;
+      const { length } = side;
+      if (length > target.length) {
+        side.keep();
+        throw tooLong(length, target.length);
+      }
+      side.payload.read(at, target, length);
+      if (!side.release()) continue;
+      if (side instanceof SlotConsumer && length === target.length) side.filledInto(target);
+      return length;
+    }
+  }
+
+  /** The claimed bytes; undefined when full. */
+  claim(side: PushSide): Uint8Array | undefined {
+    if (side instanceof ManyProducer) return side.openClaim() ? this.#stage() : undefined;
+    const at = side.reserve(this.#stride);
+    if (at < 0) return undefined;
+    side.openClaim();
+    return this.#guard ? this.#stage() : this.#viewAt(this.#claimViews, side, at, this.#stride);
+  }
+
+  /** False: the claim had been given up. */
+  commit(side: PushSide, claimed: Uint8Array, length: number): boolean {
+    if (side instanceof ManyProducer) {
+      const at = side.fillClaim();
+      if (at < 0) return false;
+      side.payload.write(at, length === claimed.length ? claimed : claimed.subarray(0, length));
+      side.commit(length);
+      return true;
+    }
+    if (!side.endClaim()) return false;
+    const at = side.reserve(this.#stride);
+    if (at < 0) throw new InvariantError("a claim's room stays free");
+    if (this.#guard) {
+      side.payload.write(at, claimed.subarray(0, length));
+      this.#detach(claimed);
+    }
+    // What a shorter record does not take goes to the next one.
+    if (length < this.#stride) side.shorten(length);
+    side.commit(length);
+    return true;
+  }
+
+  abort(side: PushSide, claimed: Uint8Array): void {
+    if (side instanceof ManyProducer) {
+      if (side.fillClaim() >= 0) side.abandon();
+    } else side.endClaim();
+    if (this.#guard) this.#detach(claimed);
+  }
+
+  /** Whether a value has been looked at that `consume` removes. */
+  get isPeeked(): boolean {
+    return this.#peekAt >= 0;
+  }
+
+  /** The oldest value's bytes; undefined when empty. */
+  peek(side: PopSide): Uint8Array | undefined {
+    const at = this.#peekAt >= 0 ? this.#peekAt : side.next();
+    if (at < 0) return undefined;
+    if (this.#peekAt < 0) this.#peekLength = side.length;
+    this.#peekAt = at;
+    return this.#guard
+      ? side.payload.take(at, this.#peekLength)
+      : this.#viewAt(this.#peekViews, side, at, this.#peekLength, false);
+  }
+
+  /** Leaves the value that was looked at where it is. */
+  unpeek(side: PopSide): void {
+    if (this.#peekAt < 0) return;
+    this.#peekAt = -1;
+    side.keep();
+  }
+
+  /** Removes the value that was looked at; false: it had been taken back. */
+  consume(side: PopSide): boolean {
+    this.#peekAt = -1;
+    return side.release();
+  }
+
+  /** What is done when a peek has lasted long enough: once per turn, the same object. */
+  peekEnd(end: () => void): Flushable {
+    this.#peekEnd ??= {
+      end,
+      settle() {
+        this.end();
+      },
+    };
+    this.#peekEnd.end = end;
+    return this.#peekEnd;
+  }
+
+  /** Ends a lent view, where it can be ended. */
+  forget(peeked: Uint8Array): void {
+    if (this.#guard) this.#detach(peeked);
+  }
+
+  /** Values in the ring, for a handle that neither pushes nor pops. */
+  sizeOf({ region, shape }: Ring): number {
+    const { words } = region.memory;
+    const base = baseOf(region);
+    if (shape.kind === "records")
+      return (words.load(base + TAIL_COUNT) - words.load(base + HEAD_COUNT)) | 0;
+    const wrap = shape.kind === "many" ? 0 : 2 * ringUnits(shape);
+    const between = words.load(base + TAIL) - words.load(base + HEAD);
+    const steps = between < 0 ? between + wrap : between;
+    return shape.kind === "many" ? steps : (steps * 2) / this.#slotWords;
+  }
+
+  #pushFixed(side: PushSide, value: T, fixed: FixedLayout<T>): boolean {
+    const at = side.reserve(fixed.bytes);
+    if (at < 0) return false;
+    try {
+      fixed.writeTo(this.#slots, (at - this.#start) * 4, value);
+    } catch (error) {
+      if (side instanceof ManyProducer) side.abandon();
+      throw error;
+    }
+    side.commit(fixed.bytes);
+    return true;
+  }
+
+  #drop(side: PopSide, length: number): never {
+    side.release();
+    throw new FabricError(
+      "DECODE",
+      `Cannot decode: a value of ${length} bytes, where ${this.#codec.name} has ${this.#fixed?.bytes}`,
+      { codec: this.#codec.name, bytes: length },
+    );
+  }
+
+  #viewAt(
+    views: Uint8Array[],
+    side: PushSide | PopSide,
+    at: number,
+    length: number,
+    write = true,
+  ): Uint8Array {
+    // Records begin anywhere: there are more places than views would be used again.
+    if (this.#isRecords) return side.payload.view(at, length, write);
+    const slot = ((at - this.#start) / this.#slotWords) | 0;
+    const known = views[slot];
+    if (known !== undefined && known.length === length) return known;
+    return (views[slot] = side.payload.view(at, length, write));
+  }
+
+  #stage(): Uint8Array {
+    if (this.#staging === undefined || this.#staging.length === 0)
+      this.#staging = new Uint8Array(this.#stride);
+    return this.#staging;
+  }
+
+  #detach(bytes: Uint8Array): void {
+    if (bytes.byteLength > 0) (bytes.buffer as ArrayBuffer).transfer();
+  }
+}
+
+/** Like a lease's view, its `buffer` leads nowhere. */
+class SlotsView extends DataView<ArrayBufferLike> {
+  override get buffer(): never {
+    throw new FabricError("UNSUPPORTED", "Cannot give the buffer: it would reach beyond the queue");
+  }
+}
+
+function dataViewOf(arena: Uint8Array, offset: number, length: number): DataView {
+  return new SlotsView(arena.buffer, arena.byteOffset + offset, length);
+}
+
+function tooLong(bytes: number, bytesMax: number): FabricError {
+  return new FabricError(
+    "CAPACITY_EXCEEDED",
+    `Cannot move a value of ${bytes} bytes: there is room for ${bytesMax}`,
+    { bytes, bytesMax },
+  );
+}
+
+function notBytes(codec: string): FabricError {
+  return new FabricError("ENCODE", "Cannot encode: expected a Uint8Array", { codec });
+}
