@@ -14,6 +14,7 @@ import {
   existsSync,
   fdatasync,
   fsync,
+  fstat,
   fsyncSync,
   ftruncate,
   openSync,
@@ -41,6 +42,7 @@ const readAsync = promisify(read);
 const writeAsync = promisify(write);
 const fsyncAsync = promisify(fsync);
 const fdatasyncAsync = promisify(fdatasync);
+const fstatAsync = promisify(fstat);
 const ftruncateAsync = promisify(ftruncate);
 
 /** SQLite's result code for a lock that another one has. */
@@ -166,12 +168,23 @@ class FileDisk implements Disk {
 
   async truncate(length: number): Promise<void> {
     await ftruncateAsync(this.#fd, length);
+    await this.#mergeExtents(length);
     this.#isResized = true;
   }
 
   close(): void {
     closeSync(this.#fd);
     this.#unlock();
+  }
+
+  // A file that was once in more than four pieces keeps a block for their index on ext4, also when they are gone, until
+  // it allocates again: measured on Linux 6, 4 KiB. One more block is written and cut off, where that is so.
+  async #mergeExtents(length: number): Promise<void> {
+    const { blocks, blksize } = await fstatAsync(this.#fd);
+    if (blocks * BLOCK_BYTES <= Math.ceil(length / blksize) * blksize) return;
+    await writeAsync(this.#fd, new Uint8Array(BLOCK_BYTES), 0, BLOCK_BYTES, length);
+    await fdatasyncAsync(this.#fd);
+    await ftruncateAsync(this.#fd, length);
   }
 }
 
