@@ -68,6 +68,7 @@ const writes: readonly [name: string, write: Write][] = [
   ],
   ["removes a, then adds it again", (map) => map.delete("a") && map.set("a", whole(105))],
   ["replaces a twice", (map) => map.set("a", whole(101)) && map.set("a", whole(106))],
+  ["clears, then adds d where others were", (map) => map.clear() ?? map.set("d", whole(104))],
   [
     "replaces everything twice",
     (map) => {
@@ -261,6 +262,40 @@ describe("M4: a writer that dies at any access", () => {
   });
 });
 
+describe("M3, M4: a reader interrupted by a writer that dies, its successor, and what that one writes", () => {
+  it("at any accesses of reader and writer reads one whole value", () => {
+    for (let death = 0; death < 40; death++) {
+      for (let at = 0; at < 40; at++) {
+        const { watch, one, other } = openScene(["a", "b", "c"]);
+        let read: Uint8Array | undefined;
+        interruptedAt(
+          watch,
+          at,
+          () => (read = other.get("a")),
+          () => {
+            let left = death;
+            watch.before = () => {
+              if (left-- <= 0) throw new Death();
+            };
+            try {
+              one.set("a", whole(101));
+            } catch (thrown) {
+              if (!(thrown instanceof Death)) throw thrown;
+            }
+            watch.before = undefined;
+            // Other keys only: what they are written over was free, or has become so.
+            for (const byte of [110, 120])
+              for (const [index, key] of ["b", "c", "d"].entries())
+                one.set(key, whole(byte + index));
+          },
+        );
+        expect(read).toEqual(whole(read?.[0] as number));
+        expect([1, 101]).toContain(read?.[0]);
+      }
+    }
+  });
+});
+
 describe("a map that another thread writes to", () => {
   const writesAt = 32;
   const nonceAt = 33;
@@ -353,6 +388,20 @@ describe("M1: a damaged map", () => {
       }),
       { numRuns: 1_000 },
     );
+  });
+
+  it("with a value longer than its slot is CORRUPT_RECORD", () => {
+    const { watch, lease, one } = openScene(["a"]);
+    expect(watch.before).toBeUndefined();
+    const { memory, offset, bytes } = regionOf(lease);
+    const words = memory.plain.subarray(offset / 4, (offset + bytes) / 4);
+    // The only word after the header that says 40: the value's length.
+    const at = words.indexOf(40, 64);
+    for (const length of [41, -1, 2 ** 31 - 1]) {
+      memory.words.store(offset / 4 + at, length);
+      expect(codeOf(() => one.get("a"))).toBe("CORRUPT_RECORD");
+      expect(codeOf(() => [...one])).toBe("CORRUPT_RECORD");
+    }
   });
 
   it("with chains that run in circles ends in CORRUPT_RECORD", () => {
