@@ -17,7 +17,8 @@ const keptBytesMax = 1024 * 1024;
 /**
  * MessagePack: plain objects, arrays, texts, numbers, bigints of 64 bits, booleans, null, Dates, Uint8Arrays. Members
  * that are undefined are left out, and become null in an array, as in JSON; -0 becomes 0. Integers of 64 bits decode as
- * bigints, byte arrays as views of the input. Encoding refuses what would not come back; decoding stays within
+ * bigints, byte arrays as views of the input
+ * (of a copy, where it is shared). Encoding refuses what would not come back; decoding stays within
  * `budget`.
  *
  * @example
@@ -56,7 +57,7 @@ export function msgpackCodec<T>(budget?: DecodeBudget): Codec<T> {
     },
     decode(bytes) {
       return guarded("DECODE", () => {
-        // Another thread could change shared bytes between the walk and the decoder; and the platform's refuses them.
+        // Another thread could change shared bytes between the walk and the decoder.
         const own = bytes.buffer instanceof ArrayBuffer ? bytes : bytes.slice();
         walkMsgpack(own, most);
         return decoder.decode(own) as T;
