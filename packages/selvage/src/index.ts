@@ -114,6 +114,7 @@ export {
   type WatchOptions,
 } from "@selvage/fence";
 export {
+  Durable,
   UNBLOCK_AFTER_MS,
   type AttachOptions,
   type QueueOptions,
