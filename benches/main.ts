@@ -10,11 +10,19 @@ import { etlSuite } from "./etl.bench.ts";
 import { handoffSuite } from "./handoff.bench.ts";
 import type { Result } from "./harness.ts";
 import { leasesSuite } from "./leases.bench.ts";
+import { mapsSuite } from "./maps.bench.ts";
 import { machine, table } from "./report.ts";
 import type { Suite } from "./suite.ts";
 import { zeroedSuite } from "./zeroed.bench.ts";
 
-const suites: readonly Suite[] = [etlSuite, handoffSuite, leasesSuite, checkSuite, zeroedSuite];
+const suites: readonly Suite[] = [
+  etlSuite,
+  handoffSuite,
+  leasesSuite,
+  checkSuite,
+  zeroedSuite,
+  mapsSuite,
+];
 
 interface Options {
   readonly json?: true;
