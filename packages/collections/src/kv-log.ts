@@ -227,12 +227,12 @@ export class ColdLog {
   }
 
   async #begin(create: boolean): Promise<void> {
-    if (!create)
-      throw new FabricError("NOT_FOUND", "Cannot open the store: there is none on these blocks");
-    // A head whose first write was torn, or a lease that nobody has used: then the halves are blank.
+    // A lease that nobody has used, or a head whose first write was torn: then the halves are blank.
     const { newest } = await this.#survey(0, () => true);
     const { newest: other } = await this.#survey(1, () => true);
     if (newest + other > 0) throw corrupt("its head is lost", 0);
+    if (!create)
+      throw new FabricError("NOT_FOUND", "Cannot open the store: there is none on these blocks");
     // Twice: from now on either slot is enough.
     const head: Head = { area: 0, epoch: firstEpoch, batches: 0 };
     await this.#writeHead(head);

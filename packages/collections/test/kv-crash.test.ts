@@ -171,6 +171,28 @@ describe("J1, J2: power that fails", () => {
     }
   }, 60_000);
 
+  it("twice in the same place does not make one value of two halves", async () => {
+    const left = async (
+      from: Uint8Array | number,
+      mark: string,
+      choice: number,
+    ): Promise<Uint8Array> => {
+      const blocks = new CrashingBlocks(from);
+      const store = await FabricKvStore.fromLeases(memory(), blocks, options);
+      blocks.failAt = blocks.operations + 1; // the flush after three blocks
+      expect(isPowerLoss(await rejectionOf(store.put("a", mark.repeat(1_200))))).toBe(true);
+      const wreck = blocks.wreck();
+      expect(wreck.inFlight.length).toBe(3);
+      return afterCrash(wreck, choice);
+    };
+    for (let first = 0; first < 7; first++) {
+      for (let second = 0; second < 7; second++) {
+        const bytes = await left(await left(BLOCKS, "x", first), "y", second);
+        expect(plain(await recovered(new CrashingBlocks(bytes)))).toEqual({});
+      }
+    }
+  });
+
   it("again and again, with work in between, loses nothing and mixes nothing", async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -306,6 +328,36 @@ describe("J3: damage", () => {
       { numRuns: 300 },
     );
   }, 60_000);
+
+  it("of a batch that the head does not know of is told by the batches after it", async () => {
+    const blocks = new CrashingBlocks(BLOCKS);
+    const store = await FabricKvStore.fromLeases(memory(), blocks, options);
+    for (const key of ["a", "b", "c", "d", "e"]) await store.put(key, key);
+    const bytes = blocks.wreck().durable;
+    for (let batch = 0; batch < 4; batch++) {
+      const damaged = bytes.slice();
+      damaged.fill(0, (2 + batch) * BLOCK_BYTES, (3 + batch) * BLOCK_BYTES);
+      expect(await checkToldOrRight(damaged, new Map())).toBe("told");
+    }
+  });
+
+  it("of the whole head is told, and no new store is begun over the old one", async () => {
+    const { bytes } = await synced();
+    bytes.fill(0, 0, 2 * BLOCK_BYTES);
+    const begun = FabricKvStore.fromLeases(memory(), new CrashingBlocks(bytes), options);
+    expect((await rejectionOf(begun)).code).toBe("CORRUPT_RECORD");
+    expect(await checkToldOrRight(bytes, new Map())).toBe("told");
+  });
+
+  it("by a head that is an old one is told by blocks that are newer", async () => {
+    const steps = script();
+    const young = new CrashingBlocks(BLOCKS);
+    await runUntil(young, steps.slice(0, 2));
+    const head = young.wreck().durable.slice(0, 2 * BLOCK_BYTES);
+    const { bytes } = await synced();
+    bytes.set(head, 0);
+    expect(await checkToldOrRight(bytes, new Map())).toBe("told");
+  });
 
   it("of the newer copy of the head falls back on the older, says so, and loses nothing", async () => {
     // At any moment of the script, one copy of the head is destroyed.

@@ -169,6 +169,16 @@ describe("FabricKvStore", () => {
     expect([await again.keys(), await again.get("a")]).toEqual([[], undefined]);
   });
 
+  it("knows after a restart without a clock what time it was, also when compactions came between", async () => {
+    const { store, disk } = await openText();
+    await store.putWithTtl("a", "1", 100);
+    await store.putWithTtl("b", "2", 10_000);
+    await store.tick(START_MS + 100);
+    for (let round = 0; round < 200; round++) await store.put("c", `${round}`);
+    expect(store.stats().compactions).toBeGreaterThan(1);
+    expect(await (await FabricKvStore.fromCold(disk, text)).ttl("b")).toBe(9_900);
+  });
+
   it("serves hot values from memory, and promotes cold ones when they are read", async () => {
     const { mem, disk } = await openScene();
     const options = { ...text, hotValueBytes: 16 };
