@@ -121,6 +121,17 @@ async function operationsOf(steps: readonly Step[]): Promise<number> {
   return blocks.operations;
 }
 
+/** The blocks after power failed in the flush of a value of three blocks, of which `choice` arrived. */
+async function torn(from: Uint8Array | number, mark: string, choice: number): Promise<Uint8Array> {
+  const blocks = new CrashingBlocks(from);
+  const store = await FabricKvStore.fromLeases(memory(), blocks, options);
+  blocks.failAt = blocks.operations + 1;
+  expect(isPowerLoss(await rejectionOf(store.put("a", mark.repeat(1_200))))).toBe(true);
+  const wreck = blocks.wreck();
+  expect(wreck.inFlight.length).toBe(3);
+  return afterCrash(wreck, choice);
+}
+
 describe("J1, J2: power that fails", () => {
   it("in any write or flush, with any sectors lost, leaves what was acknowledged, or that and the last operation", async () => {
     const steps = script();
@@ -172,22 +183,9 @@ describe("J1, J2: power that fails", () => {
   }, 60_000);
 
   it("twice in the same place does not make one value of two halves", async () => {
-    const left = async (
-      from: Uint8Array | number,
-      mark: string,
-      choice: number,
-    ): Promise<Uint8Array> => {
-      const blocks = new CrashingBlocks(from);
-      const store = await FabricKvStore.fromLeases(memory(), blocks, options);
-      blocks.failAt = blocks.operations + 1; // the flush after three blocks
-      expect(isPowerLoss(await rejectionOf(store.put("a", mark.repeat(1_200))))).toBe(true);
-      const wreck = blocks.wreck();
-      expect(wreck.inFlight.length).toBe(3);
-      return afterCrash(wreck, choice);
-    };
     for (let first = 0; first < 7; first++) {
       for (let second = 0; second < 7; second++) {
-        const bytes = await left(await left(BLOCKS, "x", first), "y", second);
+        const bytes = await torn(await torn(BLOCKS, "x", first), "y", second);
         expect(plain(await recovered(new CrashingBlocks(bytes)))).toEqual({});
       }
     }
