@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { checkSuite } from "./check.bench.ts";
+import { codecsSuite } from "./codecs.bench.ts";
 import { etlSuite } from "./etl.bench.ts";
 import { handoffSuite } from "./handoff.bench.ts";
 import type { Result } from "./harness.ts";
@@ -21,6 +22,7 @@ const suites: readonly Suite[] = [
   leasesSuite,
   checkSuite,
   zeroedSuite,
+  codecsSuite,
   mapsSuite,
 ];
 

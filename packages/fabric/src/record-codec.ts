@@ -17,6 +17,7 @@
  */
 import type { Codec, FixedLayout } from "./codecs.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
+import { readFields, writeFields } from "./record-loops.ts";
 import { makeField, type FieldType, type FieldValue, type RecordField } from "./record-fields.ts";
 
 /** The fields of a record, in order. */
@@ -65,27 +66,6 @@ export function recordCodec<const S extends RecordShape>(shape: S): RecordCodec<
   return new Records(shape) as unknown as RecordCodec<S>;
 }
 
-/**
- * The types that a whole record's loop writes and reads by itself. A call of a field there goes to eleven classes, so V8
- * inlines none; that took two thirds of the time.
- */
-const quick: readonly FieldType[] = [
-  "float64",
-  "float32",
-  "int32",
-  "uint32",
-  "uint16",
-  "uint8",
-  "bool",
-];
-const FLOAT64 = 0;
-const FLOAT32 = 1;
-const INT32 = 2;
-const UINT32 = 3;
-const UINT16 = 4;
-const UINT8 = 5;
-const BOOL = 6;
-
 type Values = Record<string, unknown>;
 
 /** Untyped: the types are {@link RecordCodec}'s. */
@@ -95,9 +75,6 @@ class Records {
   readonly fields: Readonly<Record<string, RecordField<unknown>>>;
   readonly #list: readonly RecordField<unknown>[];
   readonly #names: readonly string[];
-  // How each field is reached without a call, where it can be: see `quick`.
-  readonly #kinds: Int32Array;
-  readonly #offsets: Int32Array;
   /** Ranges between fields: offset and end of each. */
   readonly #padding: readonly number[];
   // Every decoded record is a copy of this one, and so of its hidden class; keys of one class are found the fastest.
@@ -130,8 +107,6 @@ class Records {
     this.fields = Object.fromEntries(list.map((field) => [field.name, field]));
     this.#list = list;
     this.#names = list.map(({ name }) => name);
-    this.#kinds = Int32Array.from(entries, ([, type]) => quick.indexOf(type));
-    this.#offsets = Int32Array.from(list, ({ offset }) => offset);
     this.#padding = padding;
     this.#scratch = new DataView(new ArrayBuffer(this.bytes));
     this.#scratchBytes = new Uint8Array(this.#scratch.buffer);
@@ -174,45 +149,7 @@ class Records {
   #write(view: DataView, at: number, value: Values): void {
     if (typeof value !== "object" || value === null)
       throw new FabricError("ENCODE", "Cannot encode: expected a record", { codec: this.name });
-    const names = this.#names;
-    const kinds = this.#kinds;
-    const offsets = this.#offsets;
-    for (let index = 0; index < names.length; index++) {
-      const part = value[names[index] as string];
-      const to = at + (offsets[index] as number);
-      switch (kinds[index] as number) {
-        case FLOAT64:
-          if (typeof part !== "number") break;
-          view.setFloat64(to, part, true);
-          continue;
-        case FLOAT32:
-          if (typeof part !== "number") break;
-          view.setFloat32(to, part, true);
-          continue;
-        case INT32:
-          if (typeof part !== "number" || (part | 0) !== part) break;
-          view.setInt32(to, part, true);
-          continue;
-        case UINT32:
-          if (typeof part !== "number" || part >>> 0 !== part) break;
-          view.setUint32(to, part, true);
-          continue;
-        case UINT16:
-          if (typeof part !== "number" || (part & 0xffff) !== part) break;
-          view.setUint16(to, part, true);
-          continue;
-        case UINT8:
-          if (typeof part !== "number" || (part & 0xff) !== part) break;
-          view.setUint8(to, part);
-          continue;
-        case BOOL:
-          if (typeof part !== "boolean") break;
-          view.setUint8(to, part ? 1 : 0);
-          continue;
-      }
-      // The rest, and what does not fit: the field knows.
-      (this.#list[index] as RecordField<unknown>).set(view, at, part);
-    }
+    writeFields(this.#list, this.#names, view, at, value);
     const padding = this.#padding;
     for (let index = 0; index < padding.length; index += 2)
       for (let next = padding[index] as number; next < (padding[index + 1] as number); next++)
@@ -220,30 +157,8 @@ class Records {
   }
 
   #read(view: DataView, at: number, into: Values): Values {
-    const names = this.#names;
-    for (let index = 0; index < names.length; index++)
-      into[names[index] as string] = this.#readField(view, at, index);
+    readFields(this.#list, this.#names, view, at, into);
     return into;
-  }
-
-  #readField(view: DataView, at: number, index: number): unknown {
-    const from = at + (this.#offsets[index] as number);
-    switch (this.#kinds[index] as number) {
-      case FLOAT64:
-        return view.getFloat64(from, true);
-      case FLOAT32:
-        return view.getFloat32(from, true);
-      case INT32:
-        return view.getInt32(from, true);
-      case UINT32:
-        return view.getUint32(from, true);
-      case UINT16:
-        return view.getUint16(from, true);
-      case UINT8:
-        return view.getUint8(from);
-      default:
-        return (this.#list[index] as RecordField<unknown>).get(view, at);
-    }
   }
 
   #check(view: DataView, at: number): void {

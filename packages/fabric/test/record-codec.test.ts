@@ -53,7 +53,7 @@ const names = fc.oneof(
 const sample: fc.Arbitrary<Sample> = fc
   .uniqueArray(
     names.filter((name) => name !== "__proto__"),
-    { minLength: 1, maxLength: 12 },
+    { minLength: 1, maxLength: 20 },
   )
   .chain((chosen) =>
     fc.tuple(...chosen.map(() => field)).chain((fields) => {
