@@ -159,7 +159,8 @@ export class BlockLease extends LeaseHandle implements Disposable {
   }
 
   async #during(operation: () => Promise<void>): Promise<void> {
-    if (this.#authority !== undefined) return this.#duringShared(operation, this.#authority);
+    this.#authority?.assertOpen("use blocks");
+    if (this.#authority?.isReadOnly === true) return this.#duringRead(operation, this.#authority);
     this.check();
     // Pinned while the device works: the blocks are not given to the next holder under its hands.
     this.site.pin(this.slot);
@@ -171,19 +172,13 @@ export class BlockLease extends LeaseHandle implements Disposable {
     }
   }
 
-  // Another process may end the lease of a reader: the disk is asked before and after.
-  async #duringShared(operation: () => Promise<void>, authority: BlockAuthority): Promise<void> {
-    authority.assertOpen("use blocks");
-    if (authority.isReadOnly) await authority.refresh(this);
+  // Another process may end the lease of a reader, who can pin nothing there: the disk is asked before and after.
+  async #duringRead(operation: () => Promise<void>, authority: BlockAuthority): Promise<void> {
+    await authority.refresh(this);
     this.check();
-    this.site.pin(this.slot);
-    try {
-      await operation();
-      if (authority.isReadOnly) await authority.refresh(this);
-      this.check();
-    } finally {
-      this.site.unpin(this.slot);
-    }
+    await operation();
+    await authority.refresh(this);
+    this.check();
   }
 
   #checkIndex(index: number, count: number): number {

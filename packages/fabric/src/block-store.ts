@@ -170,7 +170,7 @@ export class BlockStore {
 const chunkBytes = 65_536;
 
 /** Makes whole blocks zero: `length` bytes of them. Writes only where there is something else: so a sparse file stays sparse. */
-export async function zeroBytes(store: BlockStore, offset: number, length: number): Promise<void> {
+async function zeroBytes(store: BlockStore, offset: number, length: number): Promise<void> {
   const chunk = new Uint8Array(Math.min(chunkBytes, length));
   for (let at = 0; at < length; at += chunk.length) {
     const part = chunk.subarray(0, Math.min(chunk.length, length - at));

@@ -240,7 +240,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     for (const again of this.#stuck.splice(0)) again();
   }
 
-  /** Readies a ticket's lease for attaching, where this is a reader. @throws FabricError `TIMED_OUT`, … */
+  /** Readies a ticket's lease for attaching. @throws FabricError `CORRUPT_RECORD`, `DISCONNECTED`, `STORE_UNAVAILABLE`. */
   async look(ticket: BlockTicket): Promise<void> {
     this.assertOpen("attach");
     const { slot, generation } = ticket;
@@ -252,13 +252,10 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     const { lessor } = this.#host;
     const isTicket = entry.generation === generation && isSameId(entry.id, parseId(ticket.leaseId));
     const record = lessor.slots.at(slot);
-    const isUp = record !== undefined && record.terminal === 0;
     const nowMs = lessor.nowMs();
-    if (!isTicket || isUp || entry.phase !== "live" || entry.deadlineMs <= nowMs) return;
-    if (record !== undefined)
-      throw new FabricError("TIMED_OUT", "Cannot attach yet: the slot's last lease is being read", {
-        slot,
-      });
+    // A lease of a reader's that has ended has no teardown to wait for: its slot is free at once.
+    const isTaken = record !== undefined;
+    if (!isTicket || isTaken || entry.phase !== "live" || entry.deadlineMs <= nowMs) return;
     this.#entries[slot] = entry;
     this.#adopt(slot, entry, slot, nowMs);
   }
@@ -382,22 +379,17 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     await this.#save(slot);
   }
 
-  // A free slot's lost copy may have granted the next generation, which nobody may get again: it is skipped, in both copies,
-  // so that no later damage of one of them brings it up.
+  // A free slot's lost copy may have granted the next generation, which nobody may get again. That it is skipped is durable
+  // before the slot is granted: a copy that is damaged later brings up this record, or the grant after it.
   async #skip(slot: number): Promise<void> {
     const { control, lessor } = this.#host as DurableHost;
     const entry = this.#entries[slot] as BlockEntry;
     const skipped = { ...emptyEntry, generation: entry.generation + 1 };
     this.#entries[slot] = skipped;
     control.seed(slot, skipped.generation, skipped.id, 0);
-    for (let saved = 0; saved < 2;) {
-      try {
-        await this.#save(slot);
-        saved++;
-      } catch {
-        if (this.#isClosing || this.#store.failure !== undefined) return;
-        await new Promise<void>((resolve) => this.#stuck.push(resolve));
-      }
+    while (!(await this.#isSaved(slot))) {
+      if (this.#isClosing || this.#store.failure !== undefined) return;
+      await new Promise<void>((resolve) => this.#stuck.push(resolve));
     }
     if (skipped.generation < GENERATION_MAX) lessor.slots.addReserved(slot);
   }
@@ -416,6 +408,15 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     );
     this.#shrinking = shrinking.catch(() => {});
     return shrinking;
+  }
+
+  async #isSaved(slot: number): Promise<boolean> {
+    try {
+      await this.#save(slot);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #save(slot: number): Promise<void> {

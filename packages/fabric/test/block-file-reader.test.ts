@@ -1,6 +1,7 @@
 import type { Fabric } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
 import { imbalances, openOn, rejectionOf, START_MS, thrownBy, VirtualHost } from "./rig.ts";
+import { dataAt } from "./block-flips.ts";
 import { bytesOf, filled, openSim, quiet, SimDisk } from "./sim-disk.ts";
 
 /** A writer, and a reader of the same disk as it is at every moment. */
@@ -114,6 +115,25 @@ describe("a fabric that opens a block file for reading", () => {
       expect(["read", "LEASE_EXPIRED"]).toContain(outcome);
       expect(outcome === "read" ? target : filled(0xaa, 2)).toEqual(filled(0xaa, 2));
     }
+  });
+
+  it("A3: looks again after a read that took so long that the writer leased the blocks anew", async () => {
+    const { writer, reader, lease, view } = await pair();
+    const seen = await reader.attachBlock(lease.ticket());
+    const slow = Promise.withResolvers<void>();
+    const read = view.read.bind(view);
+    view.read = async (offset, target) => {
+      if (offset >= dataAt) await slow.promise;
+      return read(offset, target);
+    };
+    const target = new Uint8Array(1_024);
+    const reading = rejectionOf(seen.readInto(0, target));
+    await quiet();
+    lease.release();
+    await quiet();
+    await (await writer.block().minBlocks(2).acquire()).write(0, filled(0xcc, 2));
+    slow.resolve();
+    expect((await reading).code).toBe("LEASE_EXPIRED");
   });
 
   it("ends a lease that nobody renewed, by its own clock", async () => {

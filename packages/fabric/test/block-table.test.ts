@@ -155,3 +155,93 @@ describe("a block file", () => {
     expect(fabric.mem().acquire().slot).toBe(8);
   });
 });
+
+describe("J5: group commit", () => {
+  it("acknowledges no grant, renewal or flush that a crash would lose, whenever in a batch it comes", async () => {
+    const turns = Array.from({ length: 25 }, (_, index) => index);
+    const found: string[] = [];
+    for (const gap of turns) {
+      const host = new VirtualHost();
+      const { fabric, disk } = openSim(host);
+      const lease = await fabric.block().leaseMs(1_000).acquire();
+      const pause = async (): Promise<void> => {
+        for (let turn = 0; turn < gap; turn++) await Promise.resolve();
+      };
+      // Each looks, at the moment of its acknowledgement, at what a crash then would leave at the least.
+      const look = async (what: () => Promise<string>): Promise<void> =>
+        void found.push(await what());
+      const later = () => openSim(host, disk.platter(0)).fabric;
+      const first = look(async () => {
+        const { leaseId } = await fabric.block().acquire();
+        const there = later()
+          .leases()
+          .map((one) => one.leaseId);
+        return there.includes(leaseId) ? "kept" : "lost grant";
+      });
+      await pause();
+      const second = look(async () => {
+        const deadlineMs = await lease.renew(5_000);
+        const one = await later().attachBlock(lease.ticket());
+        return one.expiresAtMs === deadlineMs ? "kept" : "lost renewal";
+      });
+      await pause();
+      const third = look(async () => {
+        await lease.write(0, filled(7));
+        await lease.flush();
+        const bytes = await bytesOf(await later().attachBlock(lease.ticket()));
+        return bytes[0] === 7 ? "kept" : "lost flush";
+      });
+      await Promise.all([first, second, third]);
+    }
+    expect(found).toEqual(turns.flatMap(() => ["kept", "kept", "kept"]));
+  });
+});
+
+describe("D3: the file is never cut below a live lease", () => {
+  it("a grant waits for a cut that was begun before it", async () => {
+    const { fabric, disk } = openSim(new VirtualHost());
+    const first = await fabric.block().minBlocks(2).acquire();
+    await first.write(0, filled(1, 2));
+    const gate = Promise.withResolvers<void>();
+    const truncate = disk.truncate.bind(disk);
+    disk.truncate = async (length) => {
+      await gate.promise;
+      await truncate(length);
+    };
+    first.release();
+    await quiet();
+    let isGranted = false;
+    const granting = fabric.block().minBlocks(4).acquire();
+    void granting.then(() => (isGranted = true));
+    await quiet();
+    expect(isGranted).toBe(false);
+    gate.resolve();
+    const next = await granting;
+    await next.write(0, filled(2, 4));
+    await quiet();
+    expect(await bytesOf(next)).toEqual(filled(2, 4));
+  });
+});
+
+describe("renewals by other threads, and warnings", () => {
+  it("reach the disk with the next tick", async () => {
+    const host = new VirtualHost();
+    const { fabric, disk } = openSim(host);
+    const kept = await fabric.block().leaseMs(1_000).acquire();
+    const warned = await fabric.block().leaseMs(1_000).acquire();
+    const tickets = [kept.ticket(), warned.ticket()] as const;
+    // As the keeper's thread does: by the lease's word.
+    fabric.control.renew(kept.slot, kept.generation, START_MS, START_MS + 9_000);
+    warned.revoke({ graceMs: 100 });
+    fabric.tick(START_MS + 1);
+    await quiet();
+    const { fabric: later } = openSim(host, disk.platter(0));
+    expect((await later.attachBlock(tickets[0])).expiresAtMs).toBe(START_MS + 9_000);
+    const one = await later.attachBlock(tickets[1]);
+    expect([one.state, one.expiresAtMs]).toEqual(["warned", START_MS + 100]);
+    await expect(one.renew(1_000)).rejects.toMatchObject({ code: "REVOKED" });
+    later.tick(START_MS + 100);
+    await quiet();
+    await expect(later.attachBlock(tickets[1])).rejects.toMatchObject({ code: "REVOKED" });
+  });
+});

@@ -15,9 +15,16 @@ const [path, seed] = process.argv.slice(2);
 const ttlMs = 1_000;
 const most = 8;
 
-// A line of less than a pipe's buffer is written as a whole, or not at all.
+// A line of less than a pipe's buffer is written as a whole, or not at all: not while the pipe is full.
 function tell(line: Told): void {
-  writeSync(1, `${JSON.stringify(line)}\n`);
+  for (;;) {
+    try {
+      writeSync(1, `${JSON.stringify(line)}\n`);
+      return;
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== "EAGAIN") throw thrown;
+    }
+  }
 }
 
 // xorshift32
