@@ -3,7 +3,7 @@ import { rawCodec, regionOf, ThreadPulse, type Fabric, type MemLease } from "@se
 import { FabricHashMap, numberCodec, stringCodec } from "@selvage/collections";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { codeIfThrown, codeOf, openManual } from "../../fabric/test/rig.ts";
+import { codeIfThrown, codeOf, openManual } from "./manual-fabric.ts";
 import { watchedProvider, type Watch } from "./map-rig.ts";
 
 const codecs = { key: stringCodec, value: rawCodec };
@@ -26,7 +26,7 @@ interface Scene {
 function openScene(keys: readonly string[]): Scene {
   const watch: Watch = { before: undefined };
   const bytes = FabricHashMap.bytesFor(shape);
-  const fabric = openManual({ memoryBytes: bytes + 64 }, { memory: watchedProvider(watch) });
+  const fabric = openManual({ memoryBytes: bytes + 64 }, watchedProvider(watch));
   const lease = fabric.mem().minBytes(bytes).acquire();
   const one = new FabricHashMap(lease, { ...shape, ...codecs });
   for (const [index, key] of keys.entries()) one.set(key, whole(index + 1));
@@ -103,7 +103,7 @@ function statesOf(write: Write): Map<string, (number | undefined)[]> {
   return states;
 }
 
-describe("M3: a reader", () => {
+describe("M3: a reader", { timeout: 60_000 }, () => {
   it.each(writes)(
     "interrupted at any access by a writer that %s reads one whole value",
     (_name, write) => {
@@ -176,8 +176,10 @@ describe("M3: a reader", () => {
   it("gives up in bounded time when the entry is replaced under each try", () => {
     const { watch, one, other } = openScene(["a", "b", "c"]);
     let inside = false;
+    let accesses = 0;
+    // A try takes some twenty accesses: each is met by one write or more.
     watch.before = () => {
-      if (inside) return;
+      if (inside || ++accesses % 8 !== 0) return;
       inside = true;
       one.set("a", whole(7));
       inside = false;
@@ -190,7 +192,7 @@ describe("M3: a reader", () => {
 
 class Death extends Error {}
 
-describe("M4: a writer that dies at any access", () => {
+describe("M4: a writer that dies at any access", { timeout: 60_000 }, () => {
   it.each(writes)(
     "while it %s leaves old or new, and the next one finds every place",
     (_name, write) => {
@@ -262,41 +264,45 @@ describe("M4: a writer that dies at any access", () => {
   });
 });
 
-describe("M3, M4: a reader interrupted by a writer that dies, its successor, and what that one writes", () => {
-  it("at any accesses of reader and writer reads one whole value", () => {
-    for (let death = 0; death < 40; death++) {
-      for (let at = 0; at < 40; at++) {
-        const { watch, one, other } = openScene(["a", "b", "c"]);
-        let read: Uint8Array | undefined;
-        interruptedAt(
-          watch,
-          at,
-          () => (read = other.get("a")),
-          () => {
-            let left = death;
-            watch.before = () => {
-              if (left-- <= 0) throw new Death();
-            };
-            try {
-              one.set("a", whole(101));
-            } catch (thrown) {
-              if (!(thrown instanceof Death)) throw thrown;
-            }
-            watch.before = undefined;
-            // Other keys only: what they are written over was free, or has become so.
-            for (const byte of [110, 120])
-              for (const [index, key] of ["b", "c", "d"].entries())
-                one.set(key, whole(byte + index));
-          },
-        );
-        expect(read).toEqual(whole(read?.[0] as number));
-        expect([1, 101]).toContain(read?.[0]);
+describe(
+  "M3, M4: a reader interrupted by a writer that dies, its successor, and what that one writes",
+  { timeout: 60_000 },
+  () => {
+    it("at any accesses of reader and writer reads one whole value", () => {
+      for (let death = 0; death < 40; death++) {
+        for (let at = 0; at < 40; at++) {
+          const { watch, one, other } = openScene(["a", "b", "c"]);
+          let read: Uint8Array | undefined;
+          interruptedAt(
+            watch,
+            at,
+            () => (read = other.get("a")),
+            () => {
+              let left = death;
+              watch.before = () => {
+                if (left-- <= 0) throw new Death();
+              };
+              try {
+                one.set("a", whole(101));
+              } catch (thrown) {
+                if (!(thrown instanceof Death)) throw thrown;
+              }
+              watch.before = undefined;
+              // Other keys only: what they are written over was free, or has become so.
+              for (const byte of [110, 120])
+                for (const [index, key] of ["b", "c", "d"].entries())
+                  one.set(key, whole(byte + index));
+            },
+          );
+          expect(read).toEqual(whole(read?.[0] as number));
+          expect([1, 101]).toContain(read?.[0]);
+        }
       }
-    }
-  });
-});
+    });
+  },
+);
 
-describe("a map that another thread writes to", () => {
+describe("a map that another thread writes to", { timeout: 60_000 }, () => {
   const writesAt = 32;
   const nonceAt = 33;
 
@@ -340,7 +346,7 @@ function useAll(lease: MemLease): void {
   map.clear();
 }
 
-describe("M1: a damaged map", () => {
+describe("M1: a damaged map", { timeout: 60_000 }, () => {
   const tolerated = ["CORRUPT_RECORD", "CONFLICT", "DECODE", "TIMED_OUT"];
   const numbers = { capacity: 8, keyBytes: 8, valueBytes: 8 };
 

@@ -3,7 +3,7 @@ import { FabricHashMap, numberCodec, stringCodec } from "@selvage/collections";
 import { systemText } from "@selvage/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { codeOf, openManual, START_MS } from "../../fabric/test/rig.ts";
+import { codeOf, openManual, START_MS } from "./manual-fabric.ts";
 
 const codecs = { key: stringCodec, value: numberCodec };
 const small = { capacity: 8, keyBytes: 16, valueBytes: 8 };

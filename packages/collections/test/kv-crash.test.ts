@@ -3,7 +3,7 @@ import { BLOCK_BYTES, isFabricError, type MemLease } from "@selvage/fabric";
 import { FabricKvStore, stringCodec } from "@selvage/collections";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { openManual, rejectionOf } from "../../fabric/test/rig.ts";
+import { openManual, rejectionOf } from "./manual-fabric.ts";
 import { afterCrash, choicesOf, CrashingBlocks, PowerLoss } from "./kv-rig.ts";
 
 type Store = FabricKvStore<string>;
@@ -132,7 +132,7 @@ async function torn(from: Uint8Array | number, mark: string, choice: number): Pr
   return afterCrash(wreck, choice);
 }
 
-describe("J1, J2: power that fails", () => {
+describe("J1, J2: power that fails", { timeout: 120_000 }, () => {
   it("in any write or flush, with any sectors lost, leaves what was acknowledged, or that and the last operation", async () => {
     const steps = script();
     const operations = await operationsOf(steps);
@@ -157,7 +157,7 @@ describe("J1, J2: power that fails", () => {
       }
     }
     expect(Math.min(seenOld, seenNew)).toBeGreaterThan(50);
-  }, 120_000);
+  });
 
   it("while a store is being opened changes nothing, however often", async () => {
     const steps = script();
@@ -180,7 +180,7 @@ describe("J1, J2: power that fails", () => {
         }
       }
     }
-  }, 60_000);
+  });
 
   it("twice in the same place does not make one value of two halves", async () => {
     for (let first = 0; first < 7; first++) {
@@ -217,7 +217,7 @@ describe("J1, J2: power that fails", () => {
       ),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 });
 
 /** As {@link runUntil}, on a store that may hold something already. */
@@ -255,7 +255,7 @@ async function checkToldOrRight(bytes: Uint8Array, model: Model): Promise<"told"
   return found.outcome;
 }
 
-describe("J3: damage", () => {
+describe("J3: damage", { timeout: 120_000 }, () => {
   it("of any bit is told, or changes nothing", async () => {
     const { bytes, model } = await synced();
     const outcomes = new Set<string>();
@@ -268,7 +268,7 @@ describe("J3: damage", () => {
       { numRuns: 600 },
     );
     expect(outcomes).toEqual(new Set(["told", "right"]));
-  }, 60_000);
+  });
 
   it.each([
     [
@@ -309,7 +309,7 @@ describe("J3: damage", () => {
       }
     }
     expect(told).toBeGreaterThan(100);
-  }, 60_000);
+  });
 
   it("of random bytes anywhere ends in a typed error or the right answer", async () => {
     const { bytes, model } = await synced();
@@ -325,7 +325,7 @@ describe("J3: damage", () => {
       ),
       { numRuns: 300 },
     );
-  }, 60_000);
+  });
 
   it("of a batch that the head does not know of is told by the batches after it", async () => {
     const blocks = new CrashingBlocks(BLOCKS);
@@ -392,7 +392,7 @@ describe("J3: damage", () => {
   });
 });
 
-describe("J6: a device that fails once", () => {
+describe("J6: a device that fails once", { timeout: 120_000 }, () => {
   it("in any operation acknowledges nothing half done, refuses what follows, and is well again when opened anew", async () => {
     const steps = script();
     const operations = await operationsOf(steps);
@@ -424,5 +424,5 @@ describe("J6: a device that fails once", () => {
       await again.put("later", "1");
       expect(await again.get("later")).toBe("1");
     }
-  }, 60_000);
+  });
 });

@@ -3,7 +3,7 @@ import { FabricHashMap, FabricKvStore, stringCodec, type KvOptions } from "@selv
 import { systemText } from "@selvage/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { openManual, rejectionOf, START_MS } from "../../fabric/test/rig.ts";
+import { openManual, rejectionOf, START_MS } from "./manual-fabric.ts";
 import { CrashingBlocks } from "./kv-rig.ts";
 
 const text = { value: stringCodec };
@@ -40,7 +40,7 @@ async function openText(): Promise<Scene & { store: FabricKvStore<string> }> {
 const reasonOf = async (promise: Promise<unknown>): Promise<string> =>
   (await rejectionOf(promise)).code;
 
-describe("FabricKvStore", () => {
+describe("FabricKvStore", { timeout: 120_000 }, () => {
   it("puts, gets and deletes, keys that plain objects choke on among them", async () => {
     const { store } = await openText();
     await store.put("a", "1");
@@ -463,7 +463,7 @@ describe("FabricKvStore", () => {
       }),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 });
 
 /** The blocks as a crash would leave them. */

@@ -115,11 +115,23 @@ export {
 } from "@selvage/fence";
 export {
   Durable,
+  FabricHashMap,
+  FabricKvStore,
+  numberCodec,
+  stringCodec,
   UNBLOCK_AFTER_MS,
   type AttachOptions,
+  type HashMapOptions,
+  type KvColdOptions,
+  type KvOptions,
+  type KvStats,
+  type KvTick,
+  type MapCodecs,
+  type MapShape,
   type QueueOptions,
   type QueueStats,
   type QueueTicket,
+  type SlotCodec,
 } from "@selvage/collections";
 export {
   LeaseScope,
