@@ -95,6 +95,21 @@ export function dataAt(shape: BlockFileShape): number {
 /** What a new file holds: both copies of everything, with nothing leased. */
 export function blockFileImage(shape: BlockFileShape): Uint8Array<ArrayBuffer> {
   const image = new Uint8Array(dataAt(shape));
+  for (const copy of [0, 1]) {
+    image.set(encodeSuperblock(shape), superblockAt(copy));
+    for (let slot = 0; slot < shape.slots; slot++)
+      image.set(encodeEntry(shape, slot, 1 - copy, emptyEntry), recordAt(shape, slot, copy));
+  }
+  return image;
+}
+
+/** Where a copy of the superblock begins, in bytes. */
+export function superblockAt(copy: number): number {
+  return copy * superblockBlocks * BLOCK_BYTES;
+}
+
+/** Lays a copy of the superblock out. */
+export function encodeSuperblock(shape: BlockFileShape): Uint8Array<ArrayBuffer> {
   const value = new Uint8Array(superblockBlocks * BLOCK_BYTES - (BLOCK_BYTES - SLOT_VALUE_BYTES));
   const view = new DataView(value.buffer);
   view.setUint32(0, magic, true);
@@ -102,12 +117,7 @@ export function blockFileImage(shape: BlockFileShape): Uint8Array<ArrayBuffer> {
   view.setUint32(8, shape.numBlocks, true);
   view.setUint32(12, shape.slots, true);
   setId(view, 16, shape.storeId);
-  for (const copy of [0, 1]) {
-    image.set(encodeSlot(1, value), copy * superblockBlocks * BLOCK_BYTES);
-    for (let slot = 0; slot < shape.slots; slot++)
-      image.set(encodeEntry(shape, slot, 1 - copy, emptyEntry), recordAt(shape, slot, copy));
-  }
-  return image;
+  return encodeSlot(1, value);
 }
 
 /** What a superblock says, and which copy of it could not be read. */
@@ -125,7 +135,7 @@ export function readSuperblock(
 ): SuperblockReading {
   const shapes = [0, 1].map((copy) => {
     const bytes = new Uint8Array(superblockBlocks * BLOCK_BYTES);
-    const length = read(copy * bytes.length, bytes);
+    const length = read(superblockAt(copy), bytes);
     return length === bytes.length ? decodeSuperblock(bytes) : undefined;
   });
   const shape = shapes[0] ?? shapes[1];

@@ -18,8 +18,10 @@ import {
   decodeEntry,
   emptyEntry,
   encodeEntry,
+  encodeSuperblock,
   readSuperblock,
   recordAt,
+  superblockAt,
   type BlockEntry,
   type BlockFileShape,
 } from "./block-layout.ts";
@@ -131,6 +133,14 @@ export class BlockTable {
     this.#next.entries.set(slot, entry);
     const failed = await this.#next.done;
     if (failed.has(slot)) throw failed.get(slot);
+  }
+
+  /** Writes a lost copy of the superblock again, so that later damage of the other one loses nothing. */
+  async mendSuperblock(): Promise<void> {
+    const copy = this.damageOf(-1)?.copies[0];
+    if (copy === undefined) return;
+    await this.#store.write(superblockAt(copy), encodeSuperblock(this.shape));
+    await this.#store.sync();
   }
 
   /** Reads one slot anew: what its writer has made of it meanwhile. */

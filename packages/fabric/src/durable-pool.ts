@@ -97,10 +97,14 @@ export class DurablePool extends BlockPool implements BlockAuthority {
       const piece = pieces.get(slot);
       if (piece !== undefined) this.#adopt(slot, entry, piece, nowMs);
       else control.seed(slot, entry.generation, entry.id, entry.end);
+      // Its lost copy is written again, so that later damage of the other one loses nothing.
+      if (piece !== undefined && damage !== undefined && !this.isReadOnly) void this.#isSaved(slot);
       if (piece !== undefined || entry.generation >= GENERATION_MAX) continue;
       if (damage === undefined) lessor.slots.addReserved(slot);
       else if (!this.isReadOnly) void this.#skip(slot);
     }
+    // Should this fail, the next one to open the file is told again.
+    if (!this.isReadOnly) this.table.mendSuperblock().catch(() => {});
     // The slot that is taken first comes last: low numbers go first.
     lessor.slots.reverseReserved();
   }

@@ -122,6 +122,21 @@ describe("B3: a lease slot whose record is damaged", () => {
   });
 });
 
+describe("a copy that was lost", () => {
+  it("is written again, so that the damage is told once, and a second one loses nothing", async () => {
+    const platter = await used();
+    const superblock = flipped(platter, 100);
+    const live = without(platter, 0, 1);
+    const over = without(platter, 1, 0);
+    for (const damaged of [superblock, live, over]) {
+      const { fabric, disk } = openSim(platter.host, damaged);
+      expect(fabric.blockDamage()).toHaveLength(1);
+      await quiet();
+      expect(tableOf({ bytes: disk.platter(0).bytes }).damage).toEqual([]);
+    }
+  });
+});
+
 describe("a block file", () => {
   it("is refused with other blocks than it was made with, and takes its own by default", async () => {
     const platter = await used();
@@ -194,6 +209,29 @@ describe("J5: group commit", () => {
       await Promise.all([first, second, third]);
     }
     expect(found).toEqual(turns.flatMap(() => ["kept", "kept", "kept"]));
+  });
+});
+
+describe("a fabric that is disposed of", () => {
+  it("has what was begun on the disk before it lets go, takes nothing more, and leaves leases as they are", async () => {
+    const host = new VirtualHost();
+    const { fabric, disk } = openSim(host);
+    const [kept, released] = [await fabric.block().acquire(), await fabric.block().acquire()];
+    const tickets = [kept.ticket(), released.ticket()] as const;
+    released.release();
+    const renewing = kept.renew(900_000);
+    fabric[Symbol.dispose]();
+    expect(disk.closed).toBe(0);
+    expect((await rejectionOf(kept.readBlock(0))).code).toBe("DISCONNECTED");
+    expect((await rejectionOf(kept.renew(1))).code).toBe("DISCONNECTED");
+    expect((await rejectionOf(fabric.attachBlock(tickets[0]))).code).toBe("DISCONNECTED");
+    expect(kept.release()).toBe(false);
+    expect(await renewing).toBe(START_MS + 900_000);
+    await quiet();
+    expect(disk.closed).toBe(1);
+    const { fabric: later } = openSim(host, disk.platter(0));
+    expect((await later.attachBlock(tickets[0])).expiresAtMs).toBe(START_MS + 900_000);
+    expect((await rejectionOf(later.attachBlock(tickets[1]))).code).toBe("LEASE_EXPIRED");
   });
 });
 

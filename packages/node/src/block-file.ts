@@ -63,6 +63,8 @@ export function openDisk({ path, access, image }: DiskRequest): Disk {
   try {
     const fd = opening(path, () => {
       if (!existsSync(file)) create(file, image());
+      // Each time: whoever made it may have failed to.
+      syncFolder(dirname(file));
       return openSync(file, "r+");
     });
     return new FileDisk(fd, unlock);
@@ -224,7 +226,10 @@ function create(file: string, image: Uint8Array): void {
     closeSync(fd);
   }
   renameSync(draft, file);
-  const folder = openSync(dirname(file), "r");
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
   try {
     fsyncSync(folder);
   } finally {
