@@ -90,6 +90,13 @@ describe("recordCodec()", () => {
     );
   });
 
+  it.each([1, 15, 16, 17, 40])("writes and reads each of %i fields", (count) => {
+    const named = Array.from({ length: count }, (_, index) => `field${index}`);
+    const codec = recordCodec(Object.fromEntries(named.map((name) => [name, "uint16"] as const)));
+    const value = Object.fromEntries(named.map((name, index) => [name, index * 1_000]));
+    expect(codec.decode(codec.encode(value))).toEqual(value);
+  });
+
   it("lays fields in order, aligned and little endian, as its page says", () => {
     const { bytes, fields } = recordCodec({
       flag: "bool",
