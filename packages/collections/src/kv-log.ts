@@ -46,7 +46,7 @@ export interface ColdBlocks extends RecordBlocks {
 }
 
 /** The least lease that a store takes, in blocks: a head, and two halves of 16. */
-export const KV_BLOCKS_MIN = 34;
+const blocksMin = 34;
 
 /** A batch, as it was found. */
 export interface FoundBatch {
@@ -87,12 +87,8 @@ export class ColdLog {
   #recovered = false;
 
   private constructor(blocks: ColdBlocks) {
-    if (!Number.isInteger(blocks.numBlocks) || blocks.numBlocks < KV_BLOCKS_MIN)
-      throw invalidArgument(
-        "block",
-        `a lease of at least ${KV_BLOCKS_MIN} blocks`,
-        blocks.numBlocks,
-      );
+    if (!Number.isInteger(blocks.numBlocks) || blocks.numBlocks < blocksMin)
+      throw invalidArgument("block", `a lease of at least ${blocksMin} blocks`, blocks.numBlocks);
     this.#blocks = blocks;
     this.#head = new TwoSlotRecord({
       numBlocks: headBlocks,

@@ -73,7 +73,7 @@ export interface KvStats {
 }
 
 /** The most bytes of a key. */
-export const KV_KEY_BYTES_MAX = 65_535;
+const keyBytesMax = 65_535;
 const hotDefaults = { keyBytes: 64, valueBytes: 256 } as const;
 /** A read finds its value moved by a compaction at most once while it lasts; more would be a fault. */
 const readTriesMax = 8;
@@ -400,10 +400,10 @@ function ttlOf(name: string, ttlMs: number): number {
 
 function encodeKey(key: string): Uint8Array {
   const bytes = stringCodec.encode(key);
-  if (bytes.length > KV_KEY_BYTES_MAX)
+  if (bytes.length > keyBytesMax)
     throw new FabricError("CAPACITY_EXCEEDED", "Cannot use the key: it is too long", {
       bytes: bytes.length,
-      bytesMax: KV_KEY_BYTES_MAX,
+      bytesMax: keyBytesMax,
     });
   return bytes;
 }

@@ -53,9 +53,9 @@ export const NODE_VALUE_BYTES = 3;
 export const NODE_KEY = 4;
 
 /** The most entries, and the longest key and value. */
-export const MAP_CAPACITY_MAX: number = 2 ** 26;
-export const MAP_KEY_BYTES_MAX: number = 2 ** 16;
-export const MAP_VALUE_BYTES_MAX: number = 2 ** 26;
+const capacityMax: number = 2 ** 26;
+const keyBytesMax: number = 2 ** 16;
+const valueBytesMax: number = 2 ** 26;
 
 const magic = 0x314d_5653;
 /** While a header is being written. */
@@ -94,7 +94,7 @@ function mapWords(shape: MapShape): number {
 /** The most entries that a map of so many bytes can have; 0 if none. */
 export function capacityWithin(bytes: number, keyBytes: number, valueBytes: number): number {
   let least = 0;
-  let most = MAP_CAPACITY_MAX;
+  let most = capacityMax;
   while (least < most) {
     const capacity = Math.ceil((least + most) / 2);
     if (4 * mapWords({ capacity, keyBytes, valueBytes }) <= bytes) least = capacity;
@@ -104,10 +104,10 @@ export function capacityWithin(bytes: number, keyBytes: number, valueBytes: numb
 }
 
 /** @throws FabricError `INVALID_ARGUMENT`. */
-export function checkShape(shape: MapShape): void {
-  checkCount("capacity", shape.capacity, 1, MAP_CAPACITY_MAX);
-  checkCount("keyBytes", shape.keyBytes, 1, MAP_KEY_BYTES_MAX);
-  checkCount("valueBytes", shape.valueBytes, 0, MAP_VALUE_BYTES_MAX);
+function checkShape(shape: MapShape): void {
+  checkCount("capacity", shape.capacity, 1, capacityMax);
+  checkCount("keyBytes", shape.keyBytes, 1, keyBytesMax);
+  checkCount("valueBytes", shape.valueBytes, 0, valueBytesMax);
   if (mapWords(shape) > wordsMax)
     throw invalidArgument("capacity", "a map of at most 4 GiB", shape.capacity);
 }
@@ -198,7 +198,7 @@ function headerWords(header: MapHeader): Int32Array {
 
 // Of a header that may say anything.
 function bucketsClaimed({ capacity }: MapHeader): number {
-  return capacity >= 1 && capacity <= MAP_CAPACITY_MAX ? bucketsOf(capacity) : 0;
+  return capacity >= 1 && capacity <= capacityMax ? bucketsOf(capacity) : 0;
 }
 
 /** The error for a map whose memory says what cannot be. */
