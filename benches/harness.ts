@@ -16,6 +16,21 @@ export interface Effort {
   readonly out: string;
   /** Says what is going on. */
   readonly progress: (line: string) => void;
+  /** What the queue suite was asked for. */
+  readonly queue?: QueueEffort;
+}
+
+/** The queue suite's own options. */
+export interface QueueEffort {
+  /** Message sizes, in bytes. */
+  readonly sizes?: readonly number[];
+  readonly capacity?: number;
+  readonly codec?: string;
+  readonly threads?: readonly (1 | 2)[];
+  /** How long the whole suite may take, about. */
+  readonly seconds?: number;
+  /** An earlier run's document, to compare with. */
+  readonly compare?: string;
 }
 
 /** One measured step of a turn. */
@@ -56,6 +71,15 @@ export interface Result {
   /** 95 % bounds of each ratio. */
   readonly bounds: Readonly<Record<string, readonly [number, number]>>;
   readonly targets: readonly Target[];
+  /** Where a suite measures one subject in several ways: what the table calls this one. */
+  readonly label?: string;
+  /** Of messages, in bytes. */
+  readonly size?: number;
+  readonly threads?: number;
+  readonly opsPerSecond?: number;
+  /** From the sender's call to the receiver's return, for single messages; null where it was not measured. */
+  readonly p50Us?: number | null;
+  readonly p99Us?: number | null;
 }
 
 /** What a figure is held against, and how it came out. */

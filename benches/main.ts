@@ -1,17 +1,20 @@
 /**
- * `npm run bench [-- suite ...] [--json] [--smoke] [--rounds N] [--out folder]`: every suite, or the ones named.
+ * `npm run bench [-- suite ...] [--json] [--smoke] [--rounds N] [--out folder]`: every suite, or the ones named. The queue
+ * suite has options of its own: `--size`, `--capacity`, `--codec`, `--threads`, `--seconds`, `--compare`.
  * Progress goes to stderr, the table to stdout, and with `--json` one document after it.
  */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { checkSuite } from "./check.bench.ts";
 import { codecsSuite } from "./codecs.bench.ts";
 import { etlSuite } from "./etl.bench.ts";
 import { handoffSuite } from "./handoff.bench.ts";
-import type { Result } from "./harness.ts";
+import type { QueueEffort, Result } from "./harness.ts";
 import { leasesSuite } from "./leases.bench.ts";
 import { mapsSuite } from "./maps.bench.ts";
+import { codecNames } from "./queue-values.ts";
+import { queueSuite } from "./queue.bench.ts";
 import { machine, table } from "./report.ts";
 import type { Suite } from "./suite.ts";
 import { zeroedSuite } from "./zeroed.bench.ts";
@@ -24,6 +27,7 @@ const suites: readonly Suite[] = [
   zeroedSuite,
   codecsSuite,
   mapsSuite,
+  queueSuite,
 ];
 
 interface Options {
@@ -31,6 +35,12 @@ interface Options {
   readonly smoke?: true;
   readonly rounds?: number;
   readonly out: string;
+  readonly size?: readonly number[];
+  readonly capacity?: number;
+  readonly codec: string;
+  readonly threads?: readonly (1 | 2)[];
+  readonly seconds?: number;
+  readonly compare?: string;
 }
 
 function parseRounds(text: string): number {
@@ -38,6 +48,23 @@ function parseRounds(text: string): number {
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new InvalidArgumentError("expected a whole number above 0");
   return rounds;
+}
+
+function parseSizes(text: string): readonly number[] {
+  const sizes = text.split(",").map(Number);
+  if (!sizes.every((size) => Number.isInteger(size) && size >= 8 && size <= 2 ** 20))
+    throw new InvalidArgumentError("expected whole bytes from 8 to 1048576, separated by commas");
+  return sizes;
+}
+
+function isThreadCount(count: number): count is 1 | 2 {
+  return count === 1 || count === 2;
+}
+
+function parseThreads(text: string): readonly (1 | 2)[] {
+  const counts = text.split(",").map(Number);
+  if (!counts.every(isThreadCount)) throw new InvalidArgumentError("expected 1, 2 or 1,2");
+  return counts;
 }
 
 function choose(names: readonly string[]): readonly Suite[] {
@@ -58,11 +85,20 @@ function progressOf(suite: Suite): (line: string) => void {
 
 async function run(names: readonly string[], options: Options): Promise<void> {
   const results: Result[] = [];
+  const { smoke = false, rounds, out, size, capacity, codec, threads, seconds, compare } = options;
+  const queue: QueueEffort = {
+    codec,
+    ...(size && { sizes: size }),
+    ...(capacity && { capacity }),
+    ...(threads && { threads }),
+    ...(seconds && { seconds }),
+    ...(compare !== undefined && { compare }),
+  };
+  const effort = { smoke, rounds, out, queue };
   for (const suite of choose(names)) {
     process.stderr.write(`${suite.name}: ${suite.question}\n`);
     const progress = progressOf(suite);
-    const { smoke = false, rounds, out } = options;
-    const found = await suite.run({ smoke, rounds, out, progress });
+    const found = await suite.run({ ...effort, progress });
     if (process.stderr.isTTY) process.stderr.write("\r\u001b[2K");
     process.stdout.write(`${table(suite, found, smoke)}\n`);
     results.push(...found);
@@ -78,6 +114,14 @@ const program = new Command("bench")
   .option("--smoke", "run every case small: only what it computes is checked")
   .option("--rounds <n>", "rounds of every comparison", parseRounds)
   .option("--out <folder>", "where curves are written", join(tmpdir(), "selvage-bench"))
+  .option("--size <bytes>", "queue: message sizes, separated by commas", parseSizes)
+  .option("--capacity <n>", "queue: messages in a ring", parseRounds)
+  .addOption(
+    new Option("--codec <name>", "queue: what messages are").choices(codecNames).default("raw"),
+  )
+  .option("--threads <n>", "queue: 1, 2 or 1,2", parseThreads)
+  .option("--seconds <n>", "queue: how long the suite may take, about", parseRounds)
+  .option("--compare <file>", "queue: an earlier run's --json document")
   .action(run);
 
 await program.parseAsync();

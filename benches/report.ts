@@ -39,11 +39,11 @@ function targetsOf({ targets }: Result): string {
 /** One suite's results, a line each. */
 export function table(suite: Suite, results: readonly Result[], smoke: boolean): string {
   const head = `${suite.name}: ${suite.question}${smoke ? " (smoke: the figures mean nothing)" : ""}`;
-  const width = Math.max(...results.map(({ name }) => name.length));
+  const width = Math.max(...results.map(({ name, label }) => (label ?? name).length));
   const lines = results.map((result) => {
-    const { name, unit, value, p10, p90 } = result;
+    const { name, label = name, unit, value, p10, p90 } = result;
     const spread = `${figure(value)} ${unit} (${figure(p10)}..${figure(p90)})`;
-    const cells = [name.padEnd(width), spread.padEnd(36), ratiosOf(result)];
+    const cells = [label.padEnd(width), spread.padEnd(36), ratiosOf(result)];
     if (!smoke) cells.push(targetsOf(result));
     return `  ${cells.filter((cell) => cell !== "").join("  ")}`.trimEnd();
   });

@@ -9,7 +9,7 @@ import {
   type LeaseRegion,
   type MemTicket,
 } from "@selvage/fabric";
-import { Doorbell, settleAll, settleLater } from "./doorbell.ts";
+import { Doorbell, endLater, settleAll, type Flushable } from "./doorbell.ts";
 import { ManyConsumer, ManyProducer } from "./many-ring.ts";
 import {
   baseOf,
@@ -113,6 +113,14 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   #quickConsumer: SlotConsumer | undefined;
   #claimed: Uint8Array | undefined;
   #peeked: Uint8Array | undefined;
+  // Ends what was peeked at, once a turn at most.
+  readonly #loan: Flushable = {
+    settle: () => {
+      this.#isLoanNoted = false;
+      this.#endPeek();
+    },
+  };
+  #isLoanNoted = false;
   #isLeft = false;
 
   /**
@@ -191,23 +199,29 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return this.#values.push(side, value);
   }
 
-  /** Pushes values in order until the queue is full, and publishes them. Returns how many. Errors as `push`. */
+  /**
+   * Pushes values in order until the queue is full, and publishes them. Returns how many. Errors as `push`: for the first
+   * value, or when the lease ends; before a later value that cannot be pushed the batch ends, and the next call throws.
+   */
   pushBatch(values: readonly T[]): number {
     const side = this.#producer ?? this.#becomeProducer();
     if (this.#claimed !== undefined) throw claimIsOpen();
     let done = 0;
     try {
       while (done < values.length) {
-        if (side instanceof ManyProducer && side.prepare(values.length - done) === 0) {
-          // What is in the way may have been left behind by a thread that died: `push` finds out.
-          if (!this.#values.push(side, values[done] as T)) break;
-        } else if (!this.#values.push(side, values[done] as T)) break;
+        // 0: what is in the way may have been left behind by a thread that died: `push` finds out.
+        if (side instanceof ManyProducer) side.prepare(values.length - done);
+        if (!this.#values.push(side, values[done] as T)) break;
         done++;
       }
-    } finally {
-      if (side instanceof ManyProducer) side.abandon();
-      else side.publish();
+    } catch (error) {
+      // The check that failed has announced: the bytes may be another's already.
+      if (!this.lease.isLive) throw error;
+      endBatch(side);
+      if (done === 0) throw error;
+      return done;
     }
+    endBatch(side);
     return done;
   }
 
@@ -244,7 +258,10 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return this.#values.popInto(side, target);
   }
 
-  /** Pops up to `max` values, oldest first. Errors as `pop`. */
+  /**
+   * Pops up to `max` values, oldest first. Errors as `pop`, for the first value; before a later one that cannot be popped
+   * the batch ends, and the next call throws.
+   */
   popBatch(max: number): T[] {
     if (!Number.isInteger(max) || max < 0)
       throw invalidArgument("max", "a whole number from 0 up", max);
@@ -252,8 +269,16 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     if (this.#values.isPeeked) this.#unpeek(side);
     const values: T[] = [];
     while (values.length < max) {
-      if (side instanceof ManyConsumer && side.prepare(max - values.length) === 0) break;
-      const value = this.#values.pop(side);
+      let value: T | undefined;
+      try {
+        if (side instanceof ManyConsumer && side.prepare(max - values.length) === 0) break;
+        value = this.#values.pop(side, values.length > 0);
+      } catch (error) {
+        if (values.length === 0) throw error;
+        // As in `pushBatch`.
+        if (!this.lease.isLive) return values;
+        break;
+      }
       if (value === undefined) break;
       values.push(value);
     }
@@ -280,15 +305,19 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   /**
    * Pushes what was claimed, its first `length` bytes.
    * @throws FabricError `STALE_EPOCH`: the claim had been given up; nothing was pushed. `INVALID_ARGUMENT` (no claim is
-   * open, or `length` is beyond it), the lease's.
+   * open, or `length` is beyond it; such a claim stays open), `DISCONNECTED` (closed meanwhile), the lease's.
    */
   commit(length: number = this.stride): void {
     const claimed = this.#openClaim();
     if (!Number.isInteger(length) || length < 0 || length > claimed.length)
       throw invalidArgument("length", `bytes from 0 to ${claimed.length}`, length);
     this.#endClaim();
-    this.lease.assertLive();
-    if (this.#values.commit(this.#producer as PushSide, claimed, length)) return;
+    try {
+      this.lease.assertLive();
+      if (this.#values.commit(this.#producer as PushSide, claimed, length)) return;
+    } finally {
+      this.#values.forget(claimed);
+    }
     throw new FabricError(
       "STALE_EPOCH",
       "Cannot commit: the claim was open for too long, and has been given up",
@@ -300,24 +329,28 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   abort(): void {
     const claimed = this.#openClaim();
     this.#endClaim();
-    if (this.lease.isLive) this.#values.abort(this.#producer as PushSide, claimed);
+    if (this.lease.isLive) this.#values.abort(this.#producer as PushSide);
+    this.#values.forget(claimed);
   }
 
   /**
    * The oldest value's bytes where they are, without a copy; undefined when there is none. For reading, until
-   * `consume`, the next pop, or the end of this turn of the event loop, whichever comes first. Errors as `pop`.
+   * `consume`, the next pop, or the next `await`, whichever comes first; until then the lease's bytes are not reclaimed.
+   * With `many` the value is this handle's from then on: left unconsumed when the handle goes, it counts as lost.
+   * Errors as `pop`.
    */
   peek(): Uint8Array | undefined {
     const side = this.#consumer ?? this.#becomeConsumer();
-    if (this.#peeked !== undefined) {
-      this.lease.assertLive();
-      return this.#peeked;
-    }
+    this.lease.assertLive();
+    if (this.#peeked !== undefined) return this.#peeked;
     this.#peeked = this.#values.peek(side);
     if (this.#peeked === undefined) return undefined;
     this.#quickConsumer = undefined;
     this.#region.site.pin(this.#region.slot);
-    settleLater(this.#values.peekEnd(() => this.#endPeek()));
+    if (!this.#isLoanNoted) {
+      this.#isLoanNoted = true;
+      endLater(this.#loan);
+    }
     return this.#peeked;
   }
 
@@ -340,17 +373,16 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
    * it never grows by itself, on the consumer's it never shrinks.
    */
   get size(): number {
-    const side = this.#consumer ?? this.#producer;
-    // Both ends are here, and know of what is not published yet.
-    if (this.#producer instanceof ManyProducer || this.#consumer instanceof ManyConsumer)
-      return this.#glance();
-    if (this.#producer !== undefined && this.#consumer !== undefined)
-      return (this.#producer.total - this.#consumer.total) | 0;
-    return side === undefined ? this.#glance() : side.size;
+    this.lease.assertLive();
+    // Where both ends are here, what is not published yet counts too.
+    if (this.#producer !== undefined) this.#consumer?.publish();
+    const side = this.#producer ?? this.#consumer;
+    return side === undefined ? this.#values.sizeOf(this.#ring) : side.size;
   }
 
   /** True once any end has closed the queue. What was published before can still be popped. */
   get isClosed(): boolean {
+    this.lease.assertLive();
     return this.#load(CLOSED) !== 0;
   }
 
@@ -371,6 +403,11 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   /** Pops, waiting for up to `timeoutMs`: undefined when the time was up, or the queue is closed and empty. */
   popWait(timeoutMs: number = Infinity): T | undefined {
     return this.#block(this.#items, timeoutMs, () => this.pop(), true);
+  }
+
+  /** Waits until there is a value to pop, as `popWait` does, and leaves it there: for `popInto` and `peek`. */
+  waitForItem(timeoutMs: number = Infinity): boolean {
+    return this.#block(this.#items, timeoutMs, () => this.#hasItem() || undefined, true) ?? false;
   }
 
   /** As `pushWait`, without blocking the thread. */
@@ -397,6 +434,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     if (!this.lease.isLive) return;
     this.flush();
     this.#region.memory.words.store(baseOf(this.#region) + CLOSED, 1);
+    // So that this handle's own next push hears of it.
+    this.#producer?.publish();
     this.#items.ring();
     this.#room.ring();
   }
@@ -438,6 +477,14 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
       this.#consumer instanceof SlotConsumer && !this.#values.isPeeked ? this.#consumer : undefined;
   }
 
+  #hasItem(): boolean {
+    const side = this.#consumer ?? this.#becomeConsumer();
+    if (this.#values.isPeeked) return true;
+    if (side.next() < 0) return false;
+    side.keep();
+    return true;
+  }
+
   #checkHeld(): void {
     if (this.#isLeft)
       throw new FabricError("DISCONNECTED", "Cannot use the queue: this handle has left it", {});
@@ -471,10 +518,6 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return this.#region.memory.words.load(baseOf(this.#region) + at);
   }
 
-  #glance(): number {
-    return this.#values.sizeOf(this.#ring);
-  }
-
   // `attempt` gives undefined when it has to wait.
   #block<R>(
     bell: Doorbell,
@@ -489,8 +532,11 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     }
     for (;;) {
       settleAll();
-      const isClosed = endsWhenClosed && this.isClosed;
+      // The bell writes, and this thread has announced since it last asked.
+      this.lease.assertLive();
       const announced = bell.announce();
+      // Before the look: closed, and then empty, means that nothing more comes.
+      const isClosed = endsWhenClosed && this.isClosed;
       const result = attempt();
       const leftMs = wait.leftMs();
       if (result !== undefined || isClosed || leftMs <= 0) return result;
@@ -509,8 +555,11 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     const wait = this.#startWait(timeoutMs);
     for (;;) {
       settleAll();
-      const isClosed = endsWhenClosed && this.isClosed;
+      // The bell writes, and this thread has announced since it last asked.
+      this.lease.assertLive();
       const announced = bell.announce();
+      // Before the look: closed, and then empty, means that nothing more comes.
+      const isClosed = endsWhenClosed && this.isClosed;
       const result = attempt();
       const leftMs = wait.leftMs();
       if (result !== undefined || isClosed || leftMs <= 0) return result;
@@ -577,6 +626,11 @@ function shapeOf(capacity: number, stride: number, options: QueueOptions): RingS
       records,
     });
   return { kind: many ? "many" : records ? "records" : "slots", capacity, stride };
+}
+
+function endBatch(side: PushSide): void {
+  if (side instanceof ManyProducer) side.abandon();
+  else side.publish();
 }
 
 function claimIsOpen(): FabricError {

@@ -2,15 +2,15 @@
  * Bytes into and out of a ring's slots. A slot's payload begins at a multiple of eight bytes, so a user's array that is
  * aligned too is copied by doubles; which arrays are is found out once, for the array that is used again and again.
  *
- * Evidence (`npm run bench -- queue`, and `anchors/perf.md` 2a): on shared memory `set` costs 35 to 50 ns before its
- * first byte, a loop over doubles 8 to 10 ns at 64 bytes, and as much as `set` at some 512. A loop over 32-bit integers
- * takes twice as long. The language lets an engine change the bits of a double that is not a number when it stores one;
+ * Evidence (Node 24.21, 2-core VM, 2026-11): on shared memory `set` costs 35 to 50 ns before its first byte, and moves words
+ * one by one. A loop over doubles takes 7 ns at 64 bytes, 68 at 1,024 where `set` takes 140, and is level with it at 64 KiB.
+ * A loop over 32-bit integers takes twice as long. The language lets an engine change the bits of a double that is not a number when it stores one;
  * V8 does not, in any of its tiers: `payload.test.ts` holds it to that.
  */
 import { viewOf } from "@selvage/fabric";
 
-/** From here on `set` is faster than a loop. */
-const loopBytesMax = 512;
+/** From here on `set` is as fast as a loop. */
+const loopBytesMax = 16_384;
 /** Without doubles, a loop over bytes is faster than `set` up to here, ... */
 const byteWriteMax = 48;
 /** ... and than `subarray` and `set` up to here. */
@@ -19,6 +19,11 @@ const byteReadMax = 96;
 // Not the target's own `set`, which would be handed the arena.
 // oxlint-disable-next-line typescript/unbound-method -- called by `setBytes.call(target, ...)` only
 const setBytes: Uint8Array["set"] = Uint8Array.prototype.set;
+// Nor its own `buffer`: a lease's view gives a copy of its bytes there, which would be stale the next time.
+const arrays = Object.getPrototypeOf(Uint8Array.prototype) as object;
+/** An array's true buffer. Not to be handed on. */
+export const bufferOf: (array: Uint8Array) => ArrayBufferLike = getterOf("buffer");
+const offsetOf: (array: Uint8Array) => number = getterOf("byteOffset");
 
 /** The payload bytes of one arena, for one side of a ring. Places are words of 32 bits, even ones. */
 export class Payload {
@@ -39,7 +44,8 @@ export class Payload {
     this.#bytes = bytes;
     this.#first = slots?.first ?? 0;
     this.#slotWords = slots?.words ?? 0;
-    this.doubles = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length >> 3);
+    // Not `>> 3`: an arena may be longer than 2^31 bytes.
+    this.doubles = new Float64Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 8));
   }
 
   /** The doubles under `bytes`, if it is the array of the last call, and one that is copied by them. */
@@ -104,9 +110,11 @@ export class Payload {
     this.#last = bytes;
     this.#lastLength = length;
     this.#lastDoubles = undefined;
-    if (!isAgain || length > loopBytesMax || length % 8 !== 0 || bytes.byteOffset % 8 !== 0) return;
-    if (isResizable(bytes.buffer)) return;
-    this.#lastDoubles = new Float64Array(bytes.buffer, bytes.byteOffset, length >> 3);
+    if (!isAgain || length > loopBytesMax || length % 8 !== 0) return;
+    const buffer = bufferOf(bytes);
+    const offset = offsetOf(bytes);
+    if (offset % 8 !== 0 || isResizable(buffer)) return;
+    this.#lastDoubles = new Float64Array(buffer, offset, length >> 3);
   }
 }
 
@@ -127,6 +135,12 @@ export function copyDoubles(
   }
   // Its own function: a second loop here costs the first one a third of its speed (Node 24.21).
   if (index < count) copyFew(source, from + index, target, to + index, count - index);
+}
+
+function getterOf<R>(name: "buffer" | "byteOffset"): (array: Uint8Array) => R {
+  // oxlint-disable-next-line typescript/unbound-method -- called by `get.call(array)` only
+  const get = Object.getOwnPropertyDescriptor(arrays, name)?.get as (this: Uint8Array) => R;
+  return (array) => get.call(array);
 }
 
 // Views of such a buffer change under whoever keeps them.

@@ -7,10 +7,11 @@ import {
   type FixedLayout,
   type LeaseRegion,
 } from "@selvage/fabric";
-import type { Flushable } from "./doorbell.ts";
-import { ManyConsumer, ManyProducer } from "./many-ring.ts";
+import { ManyConsumer, ManyProducer, manySize } from "./many-ring.ts";
+import { bufferOf } from "./payload.ts";
 import {
   baseOf,
+  damaged,
   HEAD,
   HEAD_COUNT,
   RING_HEADER_BYTES,
@@ -45,7 +46,6 @@ export class ValuePort<T> {
   #staging: Uint8Array | undefined;
   #peekAt = -1;
   #peekLength = 0;
-  #peekEnd: (Flushable & { end: () => void }) | undefined;
 
   /** @throws FabricError `CAPACITY_EXCEEDED`: the codec's values are longer than a slot. */
   constructor(codec: Codec<T>, region: LeaseRegion, shape: RingShape) {
@@ -77,6 +77,8 @@ export class ValuePort<T> {
     if (!(bytes instanceof Uint8Array)) throw notBytes(this.#codec.name);
     const { length } = bytes;
     if (length > this.#stride) throw tooLong(length, this.#stride);
+    // A view that was lent and has ended, most likely: not the empty value that it looks like.
+    if (length === 0 && isDetached(bytes)) throw notBytes(this.#codec.name);
     if (side instanceof SlotProducer) return side.pushBytes(bytes);
     const at = side.reserve(length);
     if (at < 0) return false;
@@ -85,21 +87,28 @@ export class ValuePort<T> {
     return true;
   }
 
-  /** Undefined when empty. */
-  pop(side: PopSide): T | undefined {
+  /** Undefined when empty. A value that cannot be decoded is taken out, or left where it is with `keepsBad`. */
+  pop(side: PopSide, keepsBad = false): T | undefined {
     for (;;) {
       const at = side.next();
       if (at < 0) return undefined;
-      const { length } = side;
-      if (this.#fixed !== undefined) {
-        if (length !== this.#fixed.bytes) this.#drop(side, length);
-        const value = this.#fixed.readFrom(this.#slots, (at - this.#start) * 4);
-        if (side.release()) return value;
-        continue;
+      // A copy can be decoded once it is this thread's for good.
+      const isCopied = this.#fixed === undefined && (this.#isRaw || !keepsBad);
+      if (isCopied) {
+        const bytes = side.payload.take(at, side.length);
+        if (!side.release()) continue;
+        return this.#isRaw ? (bytes as T) : this.#codec.decode(bytes);
       }
-      const bytes = side.payload.take(at, length);
-      if (!side.release()) continue;
-      return this.#isRaw ? (bytes as T) : this.#codec.decode(bytes);
+      let value: T;
+      try {
+        value = this.#decode(side, at);
+      } catch (error) {
+        if (keepsBad) side.keep();
+        // Taken back meanwhile: it was no value that was read.
+        else if (!side.release()) continue;
+        throw error;
+      }
+      if (side.release()) return value;
     }
   }
 
@@ -142,21 +151,17 @@ export class ValuePort<T> {
     if (!side.endClaim()) return false;
     const at = side.reserve(this.#stride);
     if (at < 0) throw new InvariantError("a claim's room stays free");
-    if (this.#guard) {
-      side.payload.write(at, claimed.subarray(0, length));
-      this.#detach(claimed);
-    }
+    if (this.#guard) side.payload.write(at, claimed.subarray(0, length));
     // What a shorter record does not take goes to the next one.
     if (length < this.#stride) side.shorten(length);
     side.commit(length);
     return true;
   }
 
-  abort(side: PushSide, claimed: Uint8Array): void {
+  abort(side: PushSide): void {
     if (side instanceof ManyProducer) {
       if (side.fillClaim() >= 0) side.abandon();
     } else side.endClaim();
-    if (this.#guard) this.#detach(claimed);
   }
 
   /** Whether a value has been looked at that `consume` removes. */
@@ -188,33 +193,32 @@ export class ValuePort<T> {
     return side.release();
   }
 
-  /** What is done when a peek has lasted long enough: once per turn, the same object. */
-  peekEnd(end: () => void): Flushable {
-    this.#peekEnd ??= {
-      end,
-      settle() {
-        this.end();
-      },
-    };
-    this.#peekEnd.end = end;
-    return this.#peekEnd;
-  }
-
   /** Ends a lent view, where it can be ended. */
-  forget(peeked: Uint8Array): void {
-    if (this.#guard) this.#detach(peeked);
+  forget(lent: Uint8Array): void {
+    if (this.#guard && lent.byteLength > 0) (lent.buffer as ArrayBuffer).transfer();
   }
 
-  /** Values in the ring, for a handle that neither pushes nor pops. */
+  /** Values in the ring, for a handle that neither pushes nor pops. @throws FabricError `CORRUPT_RECORD`. */
   sizeOf({ region, shape }: Ring): number {
     const { words } = region.memory;
     const base = baseOf(region);
-    if (shape.kind === "records")
-      return (words.load(base + TAIL_COUNT) - words.load(base + HEAD_COUNT)) | 0;
-    const wrap = shape.kind === "many" ? 0 : 2 * ringUnits(shape);
-    const between = words.load(base + TAIL) - words.load(base + HEAD);
-    const steps = between < 0 ? between + wrap : between;
-    return shape.kind === "many" ? steps : (steps * 2) / this.#slotWords;
+    const { capacity } = shape;
+    if (shape.kind === "many") return manySize(words, base, capacity);
+    // The consumer's word first: it never passes the producer's. It may move on before that is loaded.
+    if (shape.kind === "records") {
+      const popped = words.load(base + HEAD_COUNT);
+      return (words.load(base + TAIL_COUNT) - popped) | 0;
+    }
+    const wrap = 2 * ringUnits(shape);
+    const head = words.load(base + HEAD);
+    const tail = words.load(base + TAIL);
+    if (head < 0 || head >= wrap || tail < 0 || tail >= wrap)
+      throw damaged(`position ${head} or ${tail} is none`);
+    const between = tail - head;
+    return Math.min(
+      capacity,
+      Math.floor(((between < 0 ? between + wrap : between) * 2) / this.#slotWords),
+    );
   }
 
   #pushFixed(side: PushSide, value: T, fixed: FixedLayout<T>): boolean {
@@ -230,11 +234,14 @@ export class ValuePort<T> {
     return true;
   }
 
-  #drop(side: PopSide, length: number): never {
-    side.release();
+  #decode(side: PopSide, at: number): T {
+    const fixed = this.#fixed;
+    const { length } = side;
+    if (fixed === undefined) return this.#codec.decode(side.payload.take(at, length));
+    if (length === fixed.bytes) return fixed.readFrom(this.#slots, (at - this.#start) * 4);
     throw new FabricError(
       "DECODE",
-      `Cannot decode: a value of ${length} bytes, where ${this.#codec.name} has ${this.#fixed?.bytes}`,
+      `Cannot decode: a value of ${length} bytes, where ${this.#codec.name} has ${fixed.bytes}`,
       { codec: this.#codec.name, bytes: length },
     );
   }
@@ -259,10 +266,6 @@ export class ValuePort<T> {
       this.#staging = new Uint8Array(this.#stride);
     return this.#staging;
   }
-
-  #detach(bytes: Uint8Array): void {
-    if (bytes.byteLength > 0) (bytes.buffer as ArrayBuffer).transfer();
-  }
 }
 
 /** Like a lease's view, its `buffer` leads nowhere. */
@@ -274,6 +277,11 @@ class SlotsView extends DataView<ArrayBufferLike> {
 
 function dataViewOf(arena: Uint8Array, offset: number, length: number): DataView {
   return new SlotsView(arena.buffer, arena.byteOffset + offset, length);
+}
+
+function isDetached(bytes: Uint8Array): boolean {
+  const buffer = bufferOf(bytes);
+  return buffer instanceof ArrayBuffer && buffer.detached;
 }
 
 function tooLong(bytes: number, bytesMax: number): FabricError {
