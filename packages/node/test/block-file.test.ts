@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Fabric, fileBlockDevice, isFabricError, scratchBlockDevice } from "selvage";
 import { afterEach, describe, expect, it } from "vitest";
@@ -196,6 +197,30 @@ describe("a block file", { timeout: 60_000 }, () => {
     await using fabric = await reopened(blockFile);
     await expect(fabric.attachBlock(ticket)).rejects.toMatchObject({ code: "LEASE_EXPIRED" });
   });
+});
+
+describe("J6: a file that can grow no further", () => {
+  it("costs the write that went too far, and nothing else", async () => {
+    const program = fileURLToPath(new URL("./block-file-limit.ts", import.meta.url));
+    const flags = process.execArgv.filter((flag) => flag.startsWith("--conditions="));
+    // In blocks of 512 or 1,024 bytes: well beyond the table, well below the lease.
+    const { stdout } = await run("sh", [
+      "-c",
+      'ulimit -f 100; exec "$@"',
+      "sh",
+      process.execPath,
+      ...flags,
+      program,
+      join(newFolder(), "blocks"),
+    ]);
+    expect(JSON.parse(stdout)).toEqual({
+      tooMuch: "STORE_UNAVAILABLE EFBIG",
+      little: "ok",
+      flush: "ok",
+      renewal: "ok",
+      grant: "ok",
+    });
+  }, 60_000);
 });
 
 describe("blocks without leases", () => {
