@@ -1,7 +1,7 @@
 /** Bytes from strangers: nothing but bytes, good bytes spoilt, and headers that promise too much. */
 
 /** A stream of whole numbers below 2^32, the same for a seed. Source: Chris Doty-Humphrey's sfc32. */
-export function sfc32(seed: number): () => number {
+function sfc32(seed: number): () => number {
   let [a, b, c, counter] = [seed | 0, 0x9e37_79b9 | 0, 0x85eb_ca6b | 0, 1];
   const next = (): number => {
     const sum = (((a + b) | 0) + counter) | 0;

@@ -58,7 +58,7 @@ export interface RecordField<V> {
 }
 
 /** Longest text, and longest bytes, of one field. */
-export const FIELD_BYTES_MAX = 65_535;
+const FIELD_BYTES_MAX = 65_535;
 
 abstract class Field {
   readonly name: string;

@@ -10,7 +10,7 @@ import type { Text } from "./ports.ts";
 /** What {@link writeUtf8} answers when a text has a lone surrogate, which UTF-8 cannot say. */
 export const ILL_FORMED = -1;
 /** What {@link writeUtf8} answers when a text does not fit. */
-export const TOO_LONG = -2;
+const TOO_LONG = -2;
 
 /**
  * Writes `text` at `at`, `room` bytes at most. Returns how many it wrote, {@link ILL_FORMED} or {@link TOO_LONG}; then
