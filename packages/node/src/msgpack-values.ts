@@ -4,6 +4,7 @@
  * own budget would refuse to read is not written.
  */
 import { FabricError, overBudget, type DecodeBudget } from "@selvage/fabric";
+import { MARKED_BYTES_MAX } from "./msgpack-walk.ts";
 
 const bigIntMin = -(2n ** 63n);
 const bigIntMax = 2n ** 64n - 1n;
@@ -27,7 +28,7 @@ function check(value: unknown, tally: Tally, depth: number): void {
     case "undefined":
       return;
     case "string":
-      if (!value.isWellFormed()) throw refuse("a text with a lone surrogate");
+      checkText(value);
       return;
     case "bigint":
       if (value < bigIntMin || value > bigIntMax) throw refuse("a bigint of more than 64 bits");
@@ -39,6 +40,12 @@ function check(value: unknown, tally: Tally, depth: number): void {
     case "symbol":
       throw refuse(`a ${typeof value}`);
   }
+}
+
+function checkText(text: string): void {
+  if (!text.isWellFormed()) throw refuse("a text with a lone surrogate");
+  if (text.startsWith("\ufeff") && Buffer.byteLength(text) > MARKED_BYTES_MAX)
+    throw refuse("a long text that begins with a byte order mark");
 }
 
 function checkObject(value: object, tally: Tally, depth: number): void {
@@ -66,7 +73,7 @@ function checkObject(value: object, tally: Tally, depth: number): void {
     const part = fields[key];
     if (part === undefined) continue;
     if (key === "__proto__") throw refuse("a key of __proto__");
-    if (!key.isWellFormed()) throw refuse("a key with a lone surrogate");
+    checkText(key);
     count(tally, 2);
     check(part, tally, depth + 1);
   }

@@ -25,6 +25,14 @@ const TIMESTAMP = -1;
 /** Seconds from the epoch that a Date reaches. */
 const dateSecsMax = 8_640_000_000_000n;
 
+/** The library hands longer texts to the platform, which takes a byte order mark at their beginning away. */
+export const MARKED_BYTES_MAX = 200;
+
+function losesMark(bytes: Uint8Array, at: number, length: number): boolean {
+  if (length <= MARKED_BYTES_MAX) return false;
+  return bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf;
+}
+
 /** Where a walk stands. */
 class Walk {
   readonly bytes: Uint8Array;
@@ -69,6 +77,7 @@ class Walk {
   text(bytes: number): void {
     this.need(bytes);
     if (!isUtf8(this.view, this.at, bytes)) throw this.refuse("a text that is no UTF-8");
+    if (losesMark(this.bytes, this.at, bytes)) throw this.refuse("a long text with a mark");
     this.at += bytes;
   }
 

@@ -50,6 +50,19 @@ describe("msgpackCodec()", () => {
     );
   });
 
+  it("keeps a byte order mark, or says that it cannot", () => {
+    const mark = "\ufeff";
+    const short = mark + "x".repeat(197);
+    expect(codec.decode(codec.encode([short, { [short]: 1 }]))).toEqual([short, { [short]: 1 }]);
+    const inside = "x".repeat(300) + mark;
+    expect(codec.decode(codec.encode(inside))).toBe(inside);
+    const long = `${short}x`;
+    for (const value of [long, { [long]: 1 }]) {
+      expect(codeOf(() => codec.encode(value))).toBe("ENCODE");
+      expect(codeOf(() => codec.decode(encodeLoosely(value)))).toBe("DECODE");
+    }
+  });
+
   it("leaves out members that are undefined, and takes them for null in an array", () => {
     expect(codec.decode(codec.encode({ a: undefined, b: [undefined, 1] }))).toEqual({
       b: [null, 1],
