@@ -9,7 +9,8 @@ import { afterCrash, choicesOf, CrashingBlocks, PowerLoss } from "./kv-rig.ts";
 type Store = FabricKvStore<string>;
 type Model = ReadonlyMap<string, string>;
 
-const options = { value: stringCodec };
+// Time is what ticks say.
+const options = { value: stringCodec, clock: { nowMs: () => 0 } };
 const BLOCKS = 34; // halves of 16 blocks: a compaction every dozen operations
 
 /** An operation on a store, and on its model. */
@@ -36,10 +37,17 @@ const remove = (key: string): Step => ({
   after: (model) => new Map([...model].filter(([name]) => name !== key)),
 });
 
+/** A value that is gone a millisecond later: every tick of the script moves time on by one at least. */
+const lend: Step = {
+  name: "put t for a millisecond",
+  run: (store) => store.putWithTtl("t", "t".repeat(50), 1),
+  after: (model) => put("t", 50, "t").after(model),
+};
+
 const tick = (nowMs: number): Step => ({
   name: `tick ${nowMs}`,
   run: (store) => store.tick(nowMs),
-  after: (model) => model,
+  after: (model) => remove("t").after(model),
 });
 
 /** Two values that are set at a time: they go into one batch, unless it does not fit before a compaction. */
@@ -51,8 +59,8 @@ const putBoth = (mark: string): Step => ({
 });
 
 /** Short and long values, deletes and ticks, over several compactions. */
-function script(): Step[] {
-  const steps: Step[] = [put("a", 3, "x"), put("__proto__", 1_200, "p"), tick(1)];
+function script(baseMs = 0): Step[] {
+  const steps: Step[] = [put("a", 3, "x"), put("__proto__", 1_200, "p"), tick(baseMs + 1)];
   for (let round = 0; round < 7; round++) {
     const mark = String.fromCharCode(97 + round);
     steps.push(
@@ -60,7 +68,8 @@ function script(): Step[] {
       put("c", 900, mark),
       remove("a"),
       putBoth(mark),
-      tick(10 + round),
+      lend,
+      tick(baseMs + 10 + round),
     );
   }
   return steps;
@@ -204,10 +213,10 @@ describe("J1, J2: power that fails", { timeout: 120_000 }, () => {
         async (lives) => {
           let bytes = new Uint8Array(BLOCKS * BLOCK_BYTES);
           let before: Model = new Map();
-          for (const { failAt, choice, from } of lives) {
+          for (const [life, { failAt, choice, from }] of lives.entries()) {
             const blocks = new CrashingBlocks(bytes);
             blocks.failAt = failAt;
-            const models = await continued(blocks, before, script().slice(from));
+            const models = await continued(blocks, before, script(life * 1_000).slice(from));
             const wreck = blocks.wreck();
             bytes = afterCrash(wreck, choice % 2 ** Math.min(30, wreck.inFlight.length));
             before = (await recovered(new CrashingBlocks(bytes))) ?? new Map();
