@@ -11,13 +11,11 @@
  *             free                                   only once this is durable may the blocks be leased again
  * ```
  *
- * Invariant D1: on the disk no block belongs to two leases: `free` is durable before its blocks are allocated again.
- * Invariant D2: blocks that no lease has are zero, also after a crash: an `ending` lease is wiped again from the start.
- * Invariant D3: the file is never cut below the end of a live lease, one being granted included: how far it may be cut is
- * found in the same turn in which the cut starts, and grants wait for a cut under way.
+ * Its invariants are in `block-book.ts`, which does the writing.
  */
+import { BlockBook } from "./block-book.ts";
 import { BlockLease, type BlockAuthority } from "./block-lease.ts";
-import { emptyEntry, isSameId, TEXT_UNITS_MAX, type BlockEntry } from "./block-layout.ts";
+import { emptyEntry, TEXT_UNITS_MAX, type BlockEntry } from "./block-layout.ts";
 import { BlockPool } from "./block-pool.ts";
 import { DiskBlocks, type BlockStore } from "./block-store.ts";
 import { lostSlot, type BlockTable } from "./block-table.ts";
@@ -31,7 +29,7 @@ import type { Lessor } from "./lessor.ts";
 import { BLOCK_BYTES, type BlockAccess } from "./ports.ts";
 import { RangeAllocator } from "./range-allocator.ts";
 import type { Tenant } from "./tenant.ts";
-import { formatId, parseId, type BlockTicket } from "./ticket.ts";
+import { formatId, type BlockTicket } from "./ticket.ts";
 
 /** What a durable pool works with, once its fabric stands. */
 export interface DurableHost {
@@ -40,9 +38,6 @@ export interface DurableHost {
   /** The tenant of a name, however many there are. */
   readonly tenant: (name: string) => Tenant;
 }
-
-/** How long a teardown that failed waits until it is tried again, in milliseconds. */
-const retryAfterMs = 1_000;
 
 /** The blocks of one block file. Its lease slots are the fabric's first ones, by the same numbers. */
 export class DurablePool extends BlockPool implements BlockAuthority {
@@ -54,16 +49,11 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   readonly slots: number;
   readonly table: BlockTable;
   readonly #store: BlockStore;
-  // What the disk is to know, slot by slot: as old as the table's entry, or newer.
-  readonly #entries: BlockEntry[];
+  readonly #book: BlockBook;
   readonly #live = new Set<number>();
   #host: DurableHost | undefined;
-  #shrinking: Promise<void> = Promise.resolve();
   #isClosing = false;
   readonly #closed = Promise.withResolvers<void>();
-  // Teardowns that failed, waiting for another try.
-  #stuck: (() => void)[] = [];
-  #retryAtMs = 0;
   readonly #mustZero: boolean;
 
   constructor(store: BlockStore, table: BlockTable, access: BlockAccess) {
@@ -80,7 +70,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     this.isReadOnly = isReadOnly;
     this.storeId = formatId(storeId);
     this.slots = slots;
-    this.#entries = Array.from({ length: slots }, (_, slot) => table.entry(slot) ?? emptyEntry);
+    this.#book = new BlockBook(table, store, this.device);
     // A lost record may have held any block that no other holds.
     this.#mustZero = table.damage.some(({ slot }) => slot >= 0);
   }
@@ -91,17 +81,17 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     const { control, lessor } = host;
     const pieces = this.#claim();
     const nowMs = lessor.nowMs();
-    for (const [slot, entry] of this.#entries.entries()) {
+    for (const [slot, entry] of this.#book.all()) {
       const damage = this.table.damageOf(slot);
       if (damage?.kind === "lost") continue;
       const piece = pieces.get(slot);
       if (piece !== undefined) this.#adopt(slot, entry, piece, nowMs);
       else control.seed(slot, entry.generation, entry.id, entry.end);
       // Its lost copy is written again, so that later damage of the other one loses nothing.
-      if (piece !== undefined && damage !== undefined && !this.isReadOnly) void this.#isSaved(slot);
+      if (piece !== undefined && damage !== undefined && !this.isReadOnly) this.#book.begin(slot);
       if (piece !== undefined || entry.generation >= GENERATION_MAX) continue;
       if (damage === undefined) lessor.slots.addReserved(slot);
-      else if (!this.isReadOnly) void this.#skip(slot);
+      else if (!this.isReadOnly) this.#skip(slot).catch(() => {});
     }
     // Should this fail, the next one to open the file is told again.
     if (!this.isReadOnly) this.table.mendSuperblock().catch(() => {});
@@ -122,10 +112,11 @@ export class DurablePool extends BlockPool implements BlockAuthority {
 
   override lease(parts: LeaseParts, tenant: Tenant, piece: number): BlockLease {
     const { slot, generation, ids, idAt, expiresAtMs, label } = parts;
-    const known = this.#entries[slot];
-    let region = known;
-    if (known?.generation !== generation || known.phase === "free") {
-      region = {
+    this.#live.add(slot);
+    // One that is taken up from the file is known there.
+    let entry = this.#book.at(slot);
+    if (entry?.generation !== generation || entry.phase === "free") {
+      entry = {
         phase: "live",
         end: 0,
         isWarned: false,
@@ -137,20 +128,19 @@ export class DurablePool extends BlockPool implements BlockAuthority {
         tenant: tenant.name,
         label,
       };
-      this.#entries[slot] = region;
+      this.#book.set(slot, entry);
     }
-    this.#live.add(slot);
-    const { first, count } = region as BlockEntry;
+    const { first, count } = entry;
     return new BlockLease(parts, { device: this.device, first, count, authority: this });
   }
 
   /** Makes a grant durable; ends the lease if it cannot. @throws FabricError `STORE_UNAVAILABLE`. */
   async granted(lease: BlockLease): Promise<void> {
     try {
-      await this.#shrinking; // D3
+      await this.#book.uncut; // D3
       const { first, count } = this.#entryOf(lease);
       if (this.#mustZero) await this.device.zero(first, count);
-      await this.#save(lease.slot);
+      await this.#book.save(lease.slot);
     } catch (thrown) {
       lease.revoke();
       throw thrown;
@@ -161,15 +151,15 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   async extend(lease: BlockLease, deadlineMs: number): Promise<void> {
     const entry = this.#entryOf(lease);
     if (entry.phase !== "live" || entry.generation !== lease.generation) return;
-    if (deadlineMs > entry.deadlineMs) this.#entries[lease.slot] = { ...entry, deadlineMs };
+    if (deadlineMs > entry.deadlineMs) this.#book.set(lease.slot, { ...entry, deadlineMs });
     const onDisk = this.table.entry(lease.slot);
     if (onDisk?.generation === lease.generation && onDisk.deadlineMs >= deadlineMs) return;
-    await this.#save(lease.slot);
+    await this.#book.save(lease.slot);
   }
 
   async settle(lease: BlockLease): Promise<void> {
     if (this.isReadOnly || this.#entryOf(lease).generation !== lease.generation) return;
-    if (this.table.entry(lease.slot) !== this.#entryOf(lease)) await this.#save(lease.slot);
+    if (!this.#book.isSaved(lease.slot)) await this.#book.save(lease.slot);
   }
 
   async refresh(lease: BlockLease): Promise<void> {
@@ -200,11 +190,11 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   ended(lease: { readonly slot: number; readonly generation: number }, end: number): void {
     const { slot, generation } = lease;
     this.#live.delete(slot);
-    const entry = this.#entries[slot];
+    const entry = this.#book.at(slot);
     if (this.isReadOnly || entry?.generation !== generation || entry.phase !== "live") return;
-    this.#entries[slot] = { ...entry, phase: "ending", end };
+    this.#book.set(slot, { ...entry, phase: "ending", end });
     // Should this fail, the teardown tries it again.
-    this.#save(slot).catch(() => {});
+    this.#book.begin(slot);
   }
 
   override wipe(
@@ -213,7 +203,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     _bytes: number,
     slot: number,
   ): void | Promise<void> {
-    return this.isReadOnly ? undefined : this.#tearDown(slot);
+    return this.isReadOnly ? undefined : this.#book.tearDown(slot);
   }
 
   override free(tenant: Tenant, piece: number, bytes: number): void {
@@ -232,41 +222,38 @@ export class DurablePool extends BlockPool implements BlockAuthority {
         if (deadlineMs <= nowMs) this.#followNow(slot);
         continue;
       }
-      const entry = this.#entries[slot] as BlockEntry;
+      const entry = this.#book.at(slot) as BlockEntry;
       const isWarned = state === WARNED;
       if (deadlineMs <= entry.deadlineMs && isWarned === entry.isWarned) continue;
-      this.#entries[slot] = { ...entry, deadlineMs, isWarned };
+      this.#book.set(slot, { ...entry, deadlineMs, isWarned });
       // Nobody was promised more than what the disk knows: the next renewal comes, or none does.
-      this.#save(slot).catch(() => {});
+      this.#book.begin(slot);
     }
-    if (this.#stuck.length === 0 || nowMs < this.#retryAtMs) return;
-    this.#retryAtMs = nowMs + retryAfterMs;
-    for (const again of this.#stuck.splice(0)) again();
+    this.#book.retry(nowMs);
   }
 
   /** Readies a ticket's lease for attaching. @throws FabricError `CORRUPT_RECORD`, `DISCONNECTED`, `STORE_UNAVAILABLE`. */
   async look(ticket: BlockTicket): Promise<void> {
     this.assertOpen("attach");
-    const { slot, generation } = ticket;
+    const { slot } = ticket;
     if (slot >= this.slots) return;
     if (this.table.damageOf(slot)?.kind === "lost") throw lostSlot(slot);
     if (!this.isReadOnly || this.#host === undefined) return;
     const entry = await this.table.reread(slot);
     this.#follow(slot, entry);
-    const { lessor } = this.#host;
-    const isTicket = entry.generation === generation && isSameId(entry.id, parseId(ticket.leaseId));
-    const record = lessor.slots.at(slot);
-    const nowMs = lessor.nowMs();
+    const { lessor, control } = this.#host;
     // A lease of a reader's that has ended has no teardown to wait for: its slot is free at once.
-    const isTaken = record !== undefined;
-    if (!isTicket || isTaken || entry.phase !== "live" || entry.deadlineMs <= nowMs) return;
-    this.#entries[slot] = entry;
-    this.#adopt(slot, entry, slot, nowMs);
+    if (lessor.slots.at(slot) !== undefined) return;
+    this.#book.set(slot, entry);
+    const nowMs = lessor.nowMs();
+    const isLive = entry.phase === "live" && entry.deadlineMs > nowMs;
+    if (isLive) this.#adopt(slot, entry, slot, nowMs);
+    else control.seed(slot, entry.generation, entry.id, entry.end === 0 ? EXPIRED : entry.end);
   }
 
   /** Why a ticket that reaches no lease does not, where this file knows. */
   whyNot({ slot, generation, leaseId }: BlockTicket): FabricError | undefined {
-    const entry = this.#entries[slot];
+    const entry = this.#book.at(slot);
     if (entry === undefined || generation > entry.generation) return undefined;
     // The generation that was skipped, because the record that may have granted it is lost.
     if (generation === entry.generation)
@@ -287,6 +274,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   close(): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
+    this.#book.close();
     const letGo = async (): Promise<void> => {
       this.#store.close();
       await this.#store.idle();
@@ -304,19 +292,17 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   // Takes the blocks of every lease that the file knows out of the free ones; gives their pieces by slot.
   #claim(): Map<number, number> {
     const pieces = new Map<number, number>();
-    const taken = [...this.#entries.entries()]
-      .filter(([, { phase }]) => phase !== "free")
-      .toSorted(([, a], [, b]) => a.first - b.first);
+    const taken = this.#book.all().filter(([, { phase }]) => phase !== "free");
+    taken.sort(([, a], [, b]) => a.first - b.first);
     if (this.isReadOnly) return new Map(taken.map(([slot]) => [slot, slot]));
+    this.#giveUpFreed(taken);
     const gaps: number[] = [];
     let at = 0;
     // From the lower end up: the allocator, new and whole, gives the next units each time.
     const take = (units: number): number => this.ranges?.allocate(units) ?? -1;
-    for (const [slot, { first, count }] of taken) {
-      if (first < at) {
-        this.#giveUpOverlap(slot);
-        continue;
-      }
+    for (const [slot, { phase, first, count }] of taken) {
+      if (this.#book.at(slot)?.phase !== phase) continue;
+      if (first < at) throw overlap(slot, first, count);
       if (first > at) gaps.push(take(first - at));
       pieces.set(slot, take(count));
       at = first + count;
@@ -332,16 +318,17 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     return pieces;
   }
 
-  // D1 says that this cannot be, unless the newer copy of a record was lost, which said that the slot was free.
-  #giveUpOverlap(slot: number): void {
-    const entry = this.#entries[slot] as BlockEntry;
-    if (this.table.damageOf(slot) === undefined)
-      throw new FabricError("CORRUPT_RECORD", "Cannot open: two leases have the same blocks", {
-        slot,
-        first: entry.first,
-        count: entry.count,
-      });
-    this.#entries[slot] = { ...entry, phase: "free", end: EXPIRED };
+  // D1 says that no two leases have one block. But where the newer copy of a record is lost, which said that the slot was
+  // free, the older one still says `ending`, and others may have had its blocks since.
+  #giveUpFreed(taken: readonly (readonly [number, BlockEntry])[]): void {
+    for (const [slot, entry] of taken) {
+      if (entry.phase !== "ending" || this.table.damageOf(slot) === undefined) continue;
+      const isSince = taken.some(
+        ([other, { first, count }]) =>
+          other !== slot && first < entry.first + entry.count && entry.first < first + count,
+      );
+      if (isSince) this.#book.set(slot, { ...entry, phase: "free" });
+    }
   }
 
   #adopt(slot: number, entry: BlockEntry, piece: number, nowMs: number): void {
@@ -355,84 +342,29 @@ export class DurablePool extends BlockPool implements BlockAuthority {
     lessor.attend(slot);
   }
 
-  async #tearDown(slot: number): Promise<void> {
-    for (;;) {
-      try {
-        return await this.#tryTearDown(slot);
-      } catch (thrown) {
-        if (this.#isClosing) break;
-        // A store that has failed for good fences the blocks; so does what is no failure of the store.
-        if (this.#store.failure !== undefined || !isFabricError(thrown)) throw thrown;
-        await new Promise<void>((resolve) => this.#stuck.push(resolve));
-      }
-    }
-    // Closed meanwhile: the next one to open the file goes on with it, and nobody here is told any more.
-    return new Promise<void>(() => {});
-  }
-
-  async #tryTearDown(slot: number): Promise<void> {
-    const entry = this.#entries[slot] as BlockEntry;
-    if (entry.phase === "ending") {
-      if (this.table.entry(slot) !== entry) await this.#save(slot);
-      // Blocks above every live lease are cut off; others are overwritten, and cut off when their turn has come.
-      if (entry.first < this.#top()) await this.device.zero(entry.first, entry.count);
-      if (entry.first >= this.#top()) await this.#shrink();
-      await this.#store.sync();
-      this.#entries[slot] = { ...entry, phase: "free" };
-    }
-    await this.#save(slot);
-  }
-
   // A free slot's lost copy may have granted the next generation, which nobody may get again. That it is skipped is durable
   // before the slot is granted: a copy that is damaged later brings up this record, or the grant after it.
   async #skip(slot: number): Promise<void> {
     const { control, lessor } = this.#host as DurableHost;
-    const entry = this.#entries[slot] as BlockEntry;
-    const skipped = { ...emptyEntry, generation: entry.generation + 1 };
-    this.#entries[slot] = skipped;
+    const { generation } = this.#book.at(slot) as BlockEntry;
+    const skipped = { ...emptyEntry, generation: generation + 1 };
+    this.#book.set(slot, skipped);
     control.seed(slot, skipped.generation, skipped.id, 0);
-    while (!(await this.#isSaved(slot))) {
-      if (this.#isClosing || this.#store.failure !== undefined) return;
-      await new Promise<void>((resolve) => this.#stuck.push(resolve));
-    }
-    if (skipped.generation < GENERATION_MAX) lessor.slots.addReserved(slot);
-  }
-
-  // Where the highest live lease ends, in blocks.
-  #top(): number {
-    let top = 0;
-    for (const { phase, first, count } of this.#entries)
-      if (phase === "live") top = Math.max(top, first + count);
-    return top;
-  }
-
-  #shrink(): Promise<void> {
-    const shrinking = this.#shrinking.then(() =>
-      this.#store.truncate(this.table.dataAt + this.#top() * BLOCK_BYTES),
-    );
-    this.#shrinking = shrinking.catch(() => {});
-    return shrinking;
-  }
-
-  async #isSaved(slot: number): Promise<boolean> {
-    try {
-      await this.#save(slot);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  #save(slot: number): Promise<void> {
-    return this.table.save(slot, this.#entries[slot] as BlockEntry);
+    const isSaved = await this.#book.saveInTheEnd(slot);
+    if (isSaved && skipped.generation < GENERATION_MAX) lessor.slots.addReserved(slot);
   }
 
   #entryOf({ slot }: BlockLease): BlockEntry {
-    return this.#entries[slot] as BlockEntry;
+    return this.#book.at(slot) as BlockEntry;
   }
 
+  // A tick does not throw for a disk's sake: the lease then ends by the deadline that is known.
   #followNow(slot: number): void {
-    this.#follow(slot, this.table.rereadNow(slot));
+    try {
+      this.#follow(slot, this.table.rereadNow(slot));
+    } catch (thrown) {
+      if (!isFabricError(thrown)) throw thrown;
+    }
   }
 
   // Brings a reader's lease to what its writer has made of it.
@@ -447,8 +379,13 @@ export class DurablePool extends BlockPool implements BlockAuthority {
       if (control.end(slot, generation, end)) lessor.attend(slot);
       return;
     }
-    this.#entries[slot] = entry;
+    this.#book.set(slot, entry);
     // By the writer's word, also where the deadline known so far has passed.
     control.extend(slot, generation, control.baseMs, entry.deadlineMs);
   }
+}
+
+function overlap(slot: number, first: number, count: number): FabricError {
+  const details = { slot, first, count };
+  return new FabricError("CORRUPT_RECORD", "Cannot open: two leases have the same blocks", details);
 }

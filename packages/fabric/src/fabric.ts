@@ -177,11 +177,7 @@ export class Fabric implements Disposable, AsyncDisposable {
     this.#stopTicking = manual
       ? () => {}
       : ports.timer.every(this.options.tickMs, () => void this.tick(ports.clock.nowMs()));
-    this.#durable?.serve({
-      control: this.control,
-      lessor: this.#lessor,
-      tenant: (name) => this.#tenants.get(name) ?? this.#keepTenant(name),
-    });
+    this.#takeUp();
   }
 
   /**
@@ -404,6 +400,20 @@ export class Fabric implements Disposable, AsyncDisposable {
     const lease = this.#lessor.grant(this.#blocks, this.#admit(request), request);
     if (this.#durable !== undefined) await this.#durable.granted(lease);
     return lease;
+  }
+
+  // Takes up the leases of the block file, if there is one.
+  #takeUp(): void {
+    try {
+      this.#durable?.serve({
+        control: this.control,
+        lessor: this.#lessor,
+        tenant: (name) => this.#tenants.get(name) ?? this.#keepTenant(name),
+      });
+    } catch (thrown) {
+      this[Symbol.dispose]();
+      throw thrown;
+    }
   }
 
   #reserveControl(slots: number): ArenaMemory {

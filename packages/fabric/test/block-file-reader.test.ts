@@ -136,6 +136,31 @@ describe("a fabric that opens a block file for reading", () => {
     expect((await reading).code).toBe("LEASE_EXPIRED");
   });
 
+  it("tells how leases ended that it never saw, and which ones there never were", async () => {
+    const { writer, reader } = await pair();
+    const short = await writer.block().acquire();
+    const ticket = short.ticket();
+    short.revoke();
+    await quiet();
+    const codeOf = async (one: typeof ticket): Promise<string> =>
+      (await rejectionOf(reader.attachBlock(one))).code;
+    expect(await codeOf(ticket)).toBe("REVOKED");
+    await writer.block().acquire();
+    expect(await codeOf(ticket)).toBe("LEASE_EXPIRED");
+    expect(await codeOf({ ...ticket, generation: 9 })).toBe("NOT_FOUND");
+  });
+
+  it("goes on where the disk fails it: reads are STORE_UNAVAILABLE, ticks are not", async () => {
+    const { host, reader, lease, view } = await pair();
+    const seen = await reader.attachBlock(lease.ticket());
+    view.readNow = () => {
+      throw Object.assign(new Error("gone"), { code: "EIO" });
+    };
+    await expect(bytesOf(seen)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    reader.tick((host.nowMs = START_MS + 1_000));
+    expect(seen.state).toBe("expired");
+  });
+
   it("ends a lease that nobody renewed, by its own clock", async () => {
     const { host, reader, lease } = await pair();
     const seen = await reader.attachBlock(lease.ticket());

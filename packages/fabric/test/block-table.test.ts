@@ -1,7 +1,16 @@
+import type { BlockTicket } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
-import { codeOf, imbalances, openManual, rejectionOf, START_MS, VirtualHost } from "./rig.ts";
+import {
+  codeOf,
+  imbalances,
+  openManual,
+  openOn,
+  rejectionOf,
+  START_MS,
+  VirtualHost,
+} from "./rig.ts";
 import { dataAt, flipped, recordsAt, slots, tableOf, untoldFlips, used } from "./block-flips.ts";
-import { bytesOf, filled, openSim, quiet, type Platter } from "./sim-disk.ts";
+import { bytesOf, filled, openSim, quiet, SimDisk, type Platter } from "./sim-disk.ts";
 
 /** Zeroes copies of lease slots' records. */
 function without(platter: Platter, slot: number, ...copies: readonly number[]): Platter {
@@ -119,6 +128,53 @@ describe("B3: a lease slot whose record is damaged", () => {
       const inSlot = leases.find(({ slot }) => slot === 0);
       expect(inSlot?.generation).toBeGreaterThan(2);
     }
+  });
+});
+
+/** A file in which slot 1 has the blocks that slot 0 had before it. */
+async function handedOn(): Promise<Platter & { host: VirtualHost; ticket: BlockTicket }> {
+  const host = new VirtualHost();
+  const { fabric, disk } = openSim(host);
+  const before = await fabric.block().minBlocks(2).acquire();
+  const other = await fabric.block().minBlocks(2).acquire();
+  before.release();
+  await quiet();
+  other.release();
+  await quiet();
+  const after = await fabric.block().minBlocks(2).acquire();
+  await after.write(0, filled(0xdd, 2));
+  await after.flush();
+  expect([before.slot, after.slot]).toEqual([0, 1]);
+  return { bytes: disk.view, host, ticket: after.ticket() };
+}
+
+describe("two leases over one block", () => {
+  it("are told apart where the older one's end is what was lost", async () => {
+    const platter = await handedOn();
+    const { fabric } = openSim(platter.host, without(platter, 0, newestOf(platter, 0)));
+    expect(fabric.blockDamage()).toHaveLength(1);
+    await quiet();
+    expect(await bytesOf(await fabric.attachBlock(platter.ticket))).toEqual(filled(0xdd, 2));
+    expect(fabric.stats().blocks).toMatchObject({ leasedBytes: 1_024, freeBytes: 6 * 512 });
+  });
+
+  it("without damage are CORRUPT_RECORD at open, which leaves nothing open", async () => {
+    const platter = await handedOn();
+    const bytes = platter.bytes.slice();
+    const gone = without(platter, 0, newestOf(platter, 0)).bytes;
+    // Both copies of slot 0 say what the older one said: a disk that lost a write and says so nowhere.
+    const [first, second] = [recordsAt, recordsAt + slots * 512];
+    const whole = gone.subarray(first, first + 512).some((byte) => byte !== 0) ? first : second;
+    for (const at of [first, second]) bytes.set(gone.subarray(whole, whole + 512), at);
+    let closed: SimDisk | undefined;
+    const open = (): unknown =>
+      openOn(
+        platter.host,
+        { blockFile: "sim", blocks: 8, memoryBytes: 64, tick: "auto" },
+        { disk: () => (closed = new SimDisk({ bytes })) },
+      );
+    expect(codeOf(open)).toBe("CORRUPT_RECORD");
+    expect([closed?.closed, platter.host.alarms]).toEqual([1, 0]);
   });
 });
 
