@@ -163,6 +163,24 @@ export class FabricHashMap<K, V> implements Iterable<[K, V]> {
     return valueBytes < 0 ? undefined : this.#value.read(table.value, valueBytes);
   }
 
+  /**
+   * Copies the key's value, as encoded, to the front of `target`; returns its bytes, or -1 if there is none. Allocates
+   * nothing up to 96 bytes. Errors as `get`, and `INVALID_ARGUMENT` (the target is shorter than the value).
+   */
+  readInto(key: K, target: Uint8Array): number {
+    if (!(target instanceof Uint8Array)) throw invalidArgument("target", "a Uint8Array", target);
+    this.#lease.assertLive();
+    const table = this.#table;
+    const keyBytes = this.#key.fill(key, this.#key.prepare(key), table.key);
+    if (keyBytes < 0) return -1;
+    const valueBytes = table.read(keyBytes);
+    if (valueBytes > shortBytesMax) this.#lease.assertLive();
+    if (valueBytes > target.length)
+      throw invalidArgument("target", `at least ${valueBytes} bytes`, target.length);
+    if (valueBytes > 0) copyInto(table.value, valueBytes, target);
+    return valueBytes;
+  }
+
   /** Whether the key is there. Errors as `get`. */
   has(key: K): boolean {
     this.#lease.assertLive();
@@ -259,8 +277,7 @@ function bind<T>(codec: Codec<T>): Binding<T> {
           codec: codec.name,
         });
       if (prepared.length > target.length) return -1;
-      if (prepared.length > copyLoopMax) target.set(prepared);
-      else for (let at = 0; at < prepared.length; at++) target[at] = prepared[at] as number;
+      copyInto(prepared, prepared.length, target);
       return prepared.length;
     },
     // A copy: what a codec decodes may be a view of it.
@@ -273,9 +290,13 @@ const copyLoopMax = 96;
 
 function copyOf(source: Uint8Array, length: number): Uint8Array {
   const copy = new Uint8Array(length);
-  if (length > copyLoopMax) copy.set(source.subarray(0, length));
-  else for (let at = 0; at < length; at++) copy[at] = source[at] as number;
+  copyInto(source, length, copy);
   return copy;
+}
+
+function copyInto(source: Uint8Array, length: number, target: Uint8Array): void {
+  if (length > copyLoopMax) target.set(source.subarray(0, length));
+  else for (let at = 0; at < length; at++) target[at] = source[at] as number;
 }
 
 function isSlotCodec<T>(codec: Codec<T>): codec is SlotCodec<T> {

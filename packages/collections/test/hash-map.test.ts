@@ -140,6 +140,23 @@ describe("FabricHashMap", () => {
     expect(held?.buffer.byteLength).toBe(2);
   });
 
+  it("reads a value's bytes into an array that it is given, and no byte beyond", () => {
+    const shape = { capacity: 2, keyBytes: 4, valueBytes: 300 };
+    const map = new FabricHashMap(leaseFor(shape), { ...shape, key: stringCodec, value: rawCodec });
+    for (const length of [0, 1, 64, 97, 300]) {
+      map.set("a", new Uint8Array(length).fill(7));
+      const target = new Uint8Array(301).fill(1);
+      expect(map.readInto("a", target)).toBe(length);
+      expect(target).toEqual(Uint8Array.from({ length: 301 }, (_, at) => (at < length ? 7 : 1)));
+    }
+    expect([
+      map.readInto("b", new Uint8Array(0)),
+      map.readInto("too long", new Uint8Array(0)),
+    ]).toEqual([-1, -1]);
+    expect(codeOf(() => map.readInto("a", new Uint8Array(299)))).toBe("INVALID_ARGUMENT");
+    expect(codeOf(() => map.readInto("a", [] as unknown as Uint8Array))).toBe("INVALID_ARGUMENT");
+  });
+
   it("is not confused by codecs that use the map while they encode", () => {
     const shape = { capacity: 8, keyBytes: 32, valueBytes: 64 };
     const json = jsonCodec<unknown>(systemText);
@@ -244,6 +261,7 @@ describe("FabricHashMap", () => {
     const uses: (() => unknown)[] = [
       () => map.get("a"),
       () => map.has("a"),
+      () => map.readInto("a", new Uint8Array(8)),
       () => map.set("a", 2),
       () => map.delete("a"),
       () => map.clear(),
