@@ -90,6 +90,7 @@ export function waitOn(
   timeoutMs: number,
 ): void {
   checkShared(words);
+  // oxlint-disable-next-line eslint/no-restricted-properties -- this is the port that others wait through
   Atomics.wait(words as Int32Array<SharedArrayBuffer>, index, expected, timeoutMs);
 }
 
@@ -102,6 +103,7 @@ export async function waitOnAsync(
 ): Promise<void> {
   checkShared(words);
   const shared = words as Int32Array<SharedArrayBuffer>;
+  // oxlint-disable-next-line eslint/no-restricted-properties -- as above
   const outcome = Atomics.waitAsync(shared, index, expected, timeoutMs);
   if (outcome.async) await outcome.value;
 }

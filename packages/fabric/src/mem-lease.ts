@@ -72,7 +72,7 @@ const shortBytesMax = 4_096;
  */
 export class MemLease extends LeaseHandle implements Disposable {
   static {
-    regionIn = (lease) => ({
+    regionIn = (lease: MemLease): LeaseRegion => ({
       memory: lease.#memory,
       offset: lease.#offset,
       bytes: lease.bytes,
