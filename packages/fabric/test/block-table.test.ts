@@ -274,6 +274,8 @@ describe("a fabric that is disposed of", () => {
     const { fabric, disk } = openSim(host);
     const [kept, released] = [await fabric.block().acquire(), await fabric.block().acquire()];
     const tickets = [kept.ticket(), released.ticket()] as const;
+    const types: string[] = [];
+    fabric.subscribe(({ type }) => types.push(type));
     released.release();
     const renewing = kept.renew(900_000);
     fabric[Symbol.dispose]();
@@ -285,6 +287,8 @@ describe("a fabric that is disposed of", () => {
     expect(await renewing).toBe(START_MS + 900_000);
     await quiet();
     expect(disk.closed).toBe(1);
+    // The next one to open the file gives the blocks back, not this one.
+    expect(types).toEqual(["released"]);
     const { fabric: later } = openSim(host, disk.platter(0));
     expect((await later.attachBlock(tickets[0])).expiresAtMs).toBe(START_MS + 900_000);
     expect((await rejectionOf(later.attachBlock(tickets[1]))).code).toBe("LEASE_EXPIRED");
