@@ -1,11 +1,12 @@
 /**
  * How threads at a ring sleep and wake, and how what a thread has not published yet gets out.
  *
- * Order D1 (no lost wake-up). A waiter sets the flag (atomic), loads the ring count (atomic), looks at the ring once more
+ * Order D1 (no lost wake-up). A waiter loads the ring count (atomic), sets the flag (atomic), looks at the ring once more
  * (atomic load of the other side's position), then sleeps while the count is unchanged. The other side publishes
  * (atomic store), then loads the flag (atomic). Sequential consistency leaves two cases: the publisher's load comes
- * after the waiter's store, so it rings; or the waiter's look comes after the publication, so it does not sleep. A ring
- * that comes between the look and the sleep has raised the count, and the sleep returns at once.
+ * after the waiter's store, so it rings; or the waiter's look comes after the publication, so it does not sleep. Whoever
+ * clears the flag raises the count afterwards: a flag that is cleared after it was set makes the sleep return at once,
+ * for the count was loaded before. Were it loaded after, a ringer could clear one waiter's flag for what another takes.
  */
 import type { LeaseRegion, SharedWords } from "@selvage/fabric";
 
@@ -35,8 +36,9 @@ export class Doorbell {
 
   /** Says that this thread is about to wait. Look once more after it, then `sleep` with what it returned. */
   announce(): number {
+    const count = this.#words.load(this.#count);
     this.#words.store(this.#flag, 1);
-    return this.#words.load(this.#count);
+    return count;
   }
 
   /** Blocks until rung since `announce`, `timeoutMs` at most. */
@@ -52,7 +54,9 @@ export class Doorbell {
   ): Promise<void> {
     let cancel = (): void => {};
     const timeout = new Promise<void>((resolve) => (cancel = timer.after(timeoutMs, resolve)));
-    await Promise.race([timeout, this.#words.waitAsync(this.#count, announced, timeoutMs)]);
+    // Memory of one thread wakes nobody: there the look when the time is up is what notices.
+    const rung = this.#words.waitAsync(this.#count, announced, timeoutMs).catch(() => timeout);
+    await Promise.race([timeout, rung]);
     cancel();
   }
 }
@@ -65,14 +69,32 @@ export interface Flushable {
 
 // The sides of this thread that have something to publish: a thread's, so a module's.
 const unsettled: Flushable[] = [];
+// What was lent for this turn.
+const lent: Flushable[] = [];
 let isScheduled = false;
 
 /** Sees to it that `side` is settled before this thread waits, and at the end of this turn of its event loop. */
 export function settleLater(side: Flushable): void {
   unsettled.push(side);
+  schedule();
+}
+
+/** Sees to it that `loan` is settled at the end of this turn of the event loop, and not before. */
+export function endLater(loan: Flushable): void {
+  lent.push(loan);
+  schedule();
+}
+
+function schedule(): void {
   if (isScheduled) return;
   isScheduled = true;
-  void Promise.resolve().then(settleAll);
+  void Promise.resolve().then(endTurn);
+}
+
+function endTurn(): void {
+  isScheduled = false;
+  settleAll();
+  for (let loan = lent.pop(); loan !== undefined; loan = lent.pop()) loan.settle();
 }
 
 /**
@@ -80,7 +102,6 @@ export function settleLater(side: Flushable): void {
  * where a ring looks empty or full, for its other side may be on this thread. Returns whether there was anything.
  */
 export function settleAll(): boolean {
-  isScheduled = false;
   const isAny = unsettled.length > 0;
   // A side that settles notes itself no more, so this ends.
   for (let side = unsettled.pop(); side !== undefined; side = unsettled.pop()) side.settle();

@@ -106,15 +106,9 @@ abstract class ManySide {
     });
   }
 
-  /** True once any side has closed the ring. */
-  get isClosed(): boolean {
-    return this.words.load(this.base + CLOSED) !== 0;
-  }
-
   /** Values pushed and not popped, at some moment. */
   get size(): number {
-    const head = this.position(HEAD);
-    return Math.min(this.capacity, this.distance(head, this.position(TAIL)));
+    return manySize(this.words, this.base, this.capacity);
   }
 
   publish(): void {}
@@ -149,12 +143,13 @@ abstract class ManySide {
     return this.#start + (position % this.capacity) * this.#slotWords;
   }
 
-  /** Whether `word` at `at` has been as it is for the liveness timeout, counted from the first look. */
-  protected isStuck(at: number, word: number): boolean {
+  /** Whether the word of `position`'s slot has been `word` for the liveness timeout, counted from the first look. */
+  protected isStuck(position: number, word: number): boolean {
     const nowMs = this.nowMs();
-    if (at === this.#stuckAt && word === this.#stuckWord)
+    // By position, not by slot: a slot's word is the same again after 8,192 laps.
+    if (position === this.#stuckAt && word === this.#stuckWord)
       return nowMs - this.#stuckMs >= this.#unblockAfterMs;
-    this.#stuckAt = at;
+    this.#stuckAt = position;
     this.#stuckWord = word;
     this.#stuckMs = nowMs;
     return false;
@@ -166,7 +161,7 @@ abstract class ManySide {
     const entry = who & 0xff;
     if (entry === OWNER_THREAD) return false;
     const nonce = nonceOf(this.#control, entry);
-    return nonce === 0 || (nonce & 0xff) !== who >>> 8;
+    return nonce === 0 || whoOf(entry, nonce) !== who;
   }
 }
 
@@ -179,7 +174,7 @@ export class ManyProducer extends ManySide {
   constructor(ring: Ring) {
     super(ring);
     const { pulse } = ring.region.site;
-    this.#who = pulse.thread | ((pulse.nonce & 0xff) << 8);
+    this.#who = whoOf(pulse.thread, pulse.nonce);
   }
 
   /** As `Producer.reserve`; the slot is this thread's until `commit` or `abandon`. */
@@ -191,6 +186,7 @@ export class ManyProducer extends ManySide {
   prepare(count: number): number {
     this.lease.assertLive();
     if (this.span > 0) return this.span;
+    this.#refuseIfClosed();
     for (;;) {
       const tail = this.position(TAIL);
       let free = 0;
@@ -248,6 +244,8 @@ export class ManyProducer extends ManySide {
 
   #take(state: typeof BUSY | typeof CLAIMED): number {
     this.lease.assertLive();
+    // A codec that pushes while it writes: nobody else would ever end what this thread is filling.
+    if (this.#slot !== 0) this.abandon();
     for (;;) {
       const position = this.span > 0 ? this.#nextOfSpan() : this.#claimPosition();
       if (position < 0) return -1;
@@ -271,6 +269,7 @@ export class ManyProducer extends ManySide {
 
   // Goes round only when another thread has got on.
   #claimPosition(): number {
+    this.#refuseIfClosed();
     for (;;) {
       const tail = this.position(TAIL);
       const lap = this.lapOf(tail);
@@ -282,16 +281,19 @@ export class ManyProducer extends ManySide {
         continue;
       }
       if (this.words.load(this.base + TAIL) !== tail) continue;
-      if (this.isClosed)
-        throw new FabricError("DISCONNECTED", "Cannot push: the queue is closed", {});
       if (!this.#takeBack(tail, slot, word)) return -1;
     }
+  }
+
+  #refuseIfClosed(): void {
+    if (this.words.load(this.base + CLOSED) !== 0)
+      throw new FabricError("DISCONNECTED", "Cannot push: the queue is closed", {});
   }
 
   // A slot that the head has passed, and that its consumer never gave back: it died, or sleeps (M3).
   #takeBack(tail: number, slot: number, word: number): boolean {
     const head = this.position(HEAD);
-    if (this.distance(head, tail) >= this.capacity || !this.isStuck(slot, word)) return false;
+    if (this.distance(head, tail) >= this.capacity || !this.isStuck(tail, word)) return false;
     const state = word & stateMask;
     if (state !== READY && state !== SKIP) return false;
     const free = wordOf(FREE, this.lapOf(tail), 0);
@@ -310,8 +312,7 @@ export class ManyConsumer extends ManySide {
 
   /** As `Consumer.next`; the value is this thread's alone from now on. */
   next(): number {
-    this.lease.assertLive();
-    if (this.span === 0 && this.prepare(1) === 0) return -1;
+    if (this.prepare(1) === 0) return -1;
     const position = this.spanAt;
     this.span--;
     this.spanAt = this.after(position, 1);
@@ -331,6 +332,7 @@ export class ManyConsumer extends ManySide {
 
   /** Takes up to `count` values by one compare-exchange. Returns how many. */
   prepare(count: number): number {
+    this.lease.assertLive();
     if (this.span > 0) return this.span;
     for (;;) {
       const head = this.position(HEAD);
@@ -359,12 +361,6 @@ export class ManyConsumer extends ManySide {
     return isMine;
   }
 
-  /** Gives up the slot that the head waits for, if it has been stuck for the liveness timeout. */
-  unblock(): boolean {
-    const head = this.position(HEAD);
-    return this.position(TAIL) !== head && this.#giveUp(head);
-  }
-
   // The head's slot holds no value. True: look again. False: empty, or somebody is still at work in it.
   #pass(head: number): boolean {
     const slot = this.slotOf(head);
@@ -390,7 +386,7 @@ export class ManyConsumer extends ManySide {
     const state = word & stateMask;
     if (word >>> lapShift !== (lap & lapMask) || state === READY || state === SKIP) return false;
     // M1: who is filling a slot is never overtaken, only outlived.
-    const mayGo = state === BUSY ? this.isGone(word) : this.isStuck(slot, word);
+    const mayGo = state === BUSY ? this.isGone(word) : this.isStuck(head, word);
     if (!mayGo) return false;
     if (this.words.compareExchange(slot, word, wordOf(SKIP, lap, 0)) === word)
       this.words.add(this.base + SKIPPED, 1);
@@ -406,6 +402,23 @@ export class ManyConsumer extends ManySide {
 function lapsOf(capacity: number): number {
   const laps = Math.floor(positionsMax / capacity);
   return laps > lapMask ? laps - (laps % (lapMask + 1)) : laps;
+}
+
+/** Values in a ring, at some moment. Claims that are open count. @throws FabricError `CORRUPT_RECORD`. */
+export function manySize(words: SharedWords, base: number, capacity: number): number {
+  const positions = capacity * lapsOf(capacity);
+  // The head first: it never passes the tail. It may move on before the tail is loaded, hence the limit.
+  const head = words.load(base + HEAD);
+  const tail = words.load(base + TAIL);
+  if (head < 0 || head >= positions || tail < 0 || tail >= positions)
+    throw damaged(`position ${head} or ${tail} is none`);
+  const between = tail - head;
+  return Math.min(capacity, between < 0 ? between + positions : between);
+}
+
+// A thread's entry and eight bits of its nonce, whose lowest bit is always set.
+function whoOf(entry: number, nonce: number): number {
+  return entry | (((nonce >>> 1) & 0xff) << 8);
 }
 
 // The lap's upper bits are shifted out.

@@ -124,7 +124,10 @@ export function formRing(region: LeaseRegion, shape: RingShape): void {
     words.store(base, magic);
     return;
   }
-  const there = readRing(region);
+  const isRing = found === magic || found === forming;
+  const there = isRing ? readRing(region) : undefined;
+  if (there === undefined)
+    throw new FabricError("CONFLICT", "Cannot make the queue: the lease holds something else", {});
   if (sameShape(there, shape)) return;
   throw new FabricError("CONFLICT", "Cannot make the queue: the lease holds another one", {
     kind: there.kind,

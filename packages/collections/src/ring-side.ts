@@ -118,12 +118,6 @@ abstract class Side implements Flushable {
     this.count = this.words.load(this.#countAt);
   }
 
-  /** Values ever pushed, or popped, mod 2^32. */
-  get total(): number {
-    this.fold();
-    return this.count;
-  }
-
   /** Tells the other side what this one has done. */
   publish(): void {
     this.fold();
@@ -354,7 +348,7 @@ export abstract class ConsumerSide extends Side {
 /** Seals are this far apart: further than any length. */
 const sealStep = 2 ** 31;
 
-// Of 2^21 for lap 0, and as many for lap 1; none is 0, and a length added to it is exact.
+// Of 2^20 for lap 0, and as many for lap 1; none is 0, and a length added to it is exact.
 function sealOf(generation: number, lap: 0 | 1): number {
   const hash = Math.imul(generation, 0x9e37_79b1) >>> 12;
   return (1 + hash * 2 + lap) * sealStep;
