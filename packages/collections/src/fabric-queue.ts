@@ -370,7 +370,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
 
   /**
    * Values accepted and not popped, at some moment: another thread may change it at any time. On the producer's thread
-   * it never grows by itself, on the consumer's it never shrinks.
+   * it never grows by itself, on the consumer's it never shrinks. With `many`, claims count and what was peeked at
+   * does not. With `records` it is off by some from when a thread dies in the middle of publishing.
    */
   get size(): number {
     this.lease.assertLive();
