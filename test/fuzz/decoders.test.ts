@@ -17,6 +17,9 @@ it(`S1: every decoder answers any bytes within ${HEAP_MIB} MiB: a typed error, o
     "handoff state",
     "durable blocks",
     "durable state",
+    "store blocks",
+    "hash map",
+    "block file",
   ]);
   // Fuzzing that never gets past the first check tests that check alone.
   for (const { name, values, errors } of outcomes) {

@@ -20,9 +20,10 @@ import { Durable } from "@selvage/collections";
 import { decodeLocator, encodeLocator, HandoffReader, HandoffWriter } from "@selvage/fence";
 import { msgpackCodec, systemText } from "@selvage/node";
 import { Inputs } from "./inputs.ts";
+import { storeTargets } from "./stores.ts";
 
 /** One decoder. */
-interface Target {
+export interface Target {
   readonly name: string;
   /** Good inputs, to be spoilt. */
   readonly samples: readonly Uint8Array[];
@@ -194,7 +195,10 @@ function prototypes(): string {
 export async function fuzzDecoders(inputs: number, seed: number): Promise<readonly Outcome[]> {
   const before = prototypes();
   const outcomes: Outcome[] = [];
-  for (const { name, samples, errors, stands } of await targets()) {
+  for (const { name, samples, errors, stands } of [
+    ...(await targets()),
+    ...(await storeTargets()),
+  ]) {
     const source = new Inputs(seed);
     let values = 0;
     for (let input = 0; input < inputs; input++) {
