@@ -108,9 +108,9 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   readonly #room: Doorbell;
   #producer: PushSide | undefined;
   #consumer: PopSide | undefined;
-  // The same, where the short way may be tried: values are bytes in slots, and nothing is claimed or peeked at.
-  #quickProducer: SlotProducer | undefined;
-  #quickConsumer: SlotConsumer | undefined;
+  // The same, where the short way may be tried: values are bytes, and nothing is claimed or peeked at.
+  #quickProducer: SlotProducer | RecordProducer | undefined;
+  #quickConsumer: SlotConsumer | RecordConsumer | undefined;
   #claimed: Uint8Array | undefined;
   #peeked: Uint8Array | undefined;
   // Ends what was peeked at, once a turn at most.
@@ -471,11 +471,12 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   }
 
   #mayBeQuick(): void {
-    const isProducer = this.#producer instanceof SlotProducer && this.#values.isRaw;
-    this.#quickProducer =
-      isProducer && this.#claimed === undefined ? (this.#producer as SlotProducer) : undefined;
-    this.#quickConsumer =
-      this.#consumer instanceof SlotConsumer && !this.#values.isPeeked ? this.#consumer : undefined;
+    const { isRaw, isPeeked } = this.#values;
+    const [producer, consumer] = [this.#producer, this.#consumer];
+    const mayPush = isRaw && this.#claimed === undefined && !(producer instanceof ManyProducer);
+    const mayPop = !isPeeked && !(consumer instanceof ManyConsumer);
+    this.#quickProducer = mayPush ? (producer as SlotProducer | RecordProducer) : undefined;
+    this.#quickConsumer = mayPop ? (consumer as SlotConsumer | RecordConsumer) : undefined;
   }
 
   #hasItem(): boolean {

@@ -5,7 +5,7 @@
  * Evidence (Node 24.21, 2-core VM, 2026-11): on shared memory `set` costs 35 to 50 ns before its first byte, and moves words
  * one by one. A loop over doubles takes 7 ns at 64 bytes, 68 at 1,024 where `set` takes 140, and is level with it at 64 KiB.
  * A loop over 32-bit integers takes twice as long. The language lets an engine change the bits of a double that is not a number when it stores one;
- * V8 does not, in any of its tiers: `payload.test.ts` holds it to that.
+ * V8 does not, in any of its tiers: `queue-payload.test.ts` holds it to that.
  */
 import { viewOf } from "@selvage/fabric";
 
@@ -50,8 +50,9 @@ export class Payload {
 
   /** The doubles under `bytes`, if it is the array of the last call, and one that is copied by them. */
   doublesOf(bytes: Uint8Array): Float64Array | undefined {
-    return bytes === this.#last && bytes.length === this.#lastLength
-      ? this.#lastDoubles
+    const doubles = this.#lastDoubles;
+    return doubles !== undefined && bytes === this.#last && bytes.length === this.#lastLength
+      ? doubles
       : undefined;
   }
 

@@ -7,8 +7,12 @@
  * and never stands at the front.
  */
 import { assert } from "@selvage/fabric";
+import { copyDoubles } from "./payload.ts";
 import { damaged } from "./ring-layout.ts";
 import { ConsumerSide, ProducerSide } from "./ring-side.ts";
+
+// A binding of this module's own is a constant to V8; an imported one is looked up at every use.
+const copy = copyDoubles;
 
 /** Instead of a length: the rest of the ring is unused, go on at the front. */
 const wrapMark = 2 ** 31 - 1;
@@ -23,6 +27,28 @@ export class RecordProducer extends ProducerSide {
   // The reserved record: its units, and those that are left unused before it. 0 units: none.
   #units = 0;
   #skipped = 0;
+
+  /**
+   * Pushes the array that was pushed the last time, if nothing stands in the way: `reserve`, copy and `commit` in one.
+   * False, with nothing done, when it has to take the long way: the first and last of a batch, and at the ring's end.
+   */
+  pushAgain(bytes: Uint8Array): boolean {
+    this.lease.assertLive();
+    const { payload, at, unpublished } = this;
+    const source = payload.doublesOf(bytes);
+    if (source === undefined || unpublished === 0 || unpublished + 1 >= this.batch) return false;
+    const count = source.length;
+    if (this.free <= count || at + count + 1 >= this.units) return false;
+    const target = payload.doubles;
+    const unit = this.start + at;
+    target[unit] = this.seal() + count * 8;
+    copy(source, 0, target, unit + 1, count);
+    this.free -= count + 1;
+    this.at = at + count + 1;
+    this.count++;
+    this.unpublished = unpublished + 1;
+    return true;
+  }
 
   reserve(length: number): number {
     this.lease.assertLive();
@@ -69,17 +95,42 @@ export class RecordProducer extends ProducerSide {
 export class RecordConsumer extends ConsumerSide {
   #units = 0;
 
+  /**
+   * Pops a value as long as `target` to the array that was filled the last time, if nothing stands in the way: `next`,
+   * copy and `release` in one. Its bytes, or -1, with nothing done, when it has to take the long way.
+   */
+  popAgain(target: Uint8Array): number {
+    this.lease.assertLive();
+    const { payload, at, unpublished } = this;
+    const into = payload.doublesOf(target);
+    if (into === undefined || unpublished === 0 || unpublished + 1 >= this.batch) return -1;
+    const count = into.length;
+    if (this.filled <= count || at + count + 1 >= this.units) return -1;
+    const source = payload.doubles;
+    const unit = this.start + at;
+    if (source[unit] !== this.seal() + count * 8) return -1;
+    copy(source, unit + 1, into, 0, count);
+    this.filled -= count + 1;
+    this.at = at + count + 1;
+    this.count++;
+    this.unpublished = unpublished + 1;
+    return count * 8;
+  }
+
   next(): number {
     this.lease.assertLive();
     if (this.filled === 0 && !this.findItems()) return -1;
-    if (this.#header() === this.seal() + wrapMark) {
+    let header = this.#header();
+    if (header === this.seal() + wrapMark) {
       const left = this.units - this.at;
       if (this.at === 0 || left >= this.filled) throw damaged("a record wraps where none can");
       this.filled -= left;
       this.advance(left);
+      header = this.#header();
     }
-    this.length = this.lengthIn(this.#header(), this.seal());
-    this.#units = recordUnits(this.length);
+    const length = this.lengthIn(header, this.seal());
+    this.length = length;
+    this.#units = recordUnits(length);
     if (this.#units > Math.min(this.filled, this.units - this.at))
       throw damaged("a record is longer than what was published");
     return (this.start + this.at + 1) * 2;
