@@ -20,6 +20,7 @@
 import {
   FabricError,
   isAttached,
+  THREADS_MAX,
   type LeaseRegion,
   type MemLease,
   type SharedWords,
@@ -83,6 +84,7 @@ abstract class Side implements Flushable {
   protected unpublished = 0;
   readonly #bell: Doorbell;
   readonly #site: LeaseRegion["site"];
+  readonly #slot: number;
   readonly #positionAt: number;
   readonly #countAt: number;
   readonly #roleAt: number;
@@ -107,6 +109,7 @@ abstract class Side implements Flushable {
     const slots = { first: (this.start + 1) * 2, words: this.slotUnits * 2 };
     this.payload = new Payload(region.memory.bytes, this.isFixed ? slots : undefined);
     this.#site = region.site;
+    this.#slot = region.slot;
     this.#bell = new Doorbell(region, this.base + (isProducer ? ITEMS_BELL : ROOM_BELL));
     this.#positionAt = this.base + (isProducer ? TAIL : HEAD);
     this.#countAt = this.base + (isProducer ? TAIL_COUNT : HEAD_COUNT);
@@ -130,9 +133,18 @@ abstract class Side implements Flushable {
 
   settle(): void {
     this.#isNoted = false;
-    // The bytes of a lease that has ended may be another's: they are left alone.
-    if (this.lease.isLive) this.publish();
-    else this.fold();
+    // Pinned: a check that fails would announce, in the middle of whatever operation settles this side.
+    this.#site.pin(this.#slot);
+    try {
+      // Unlike `isLive` it allocates nothing.
+      this.lease.assertLive();
+      this.publish();
+    } catch {
+      // The bytes of a lease that has ended may be another's: they are left alone.
+      this.fold();
+    } finally {
+      this.#site.unpin(this.#slot);
+    }
   }
 
   /** Publishes, and lets another handle have this role. */
@@ -186,6 +198,7 @@ abstract class Side implements Flushable {
     const at = this.#roleAt;
     const entry = words.load(at);
     const nonce = words.load(at + 1);
+    if (entry >>> 0 > THREADS_MAX) throw damaged(`thread ${entry} is none`);
     const isFree = entry === 0 || !isAttached(control, entry - 1, nonce);
     if (!isFree || !words.compareExchangePair(at, entry, nonce, pulse.thread + 1, pulse.nonce))
       throw new FabricError(

@@ -130,6 +130,26 @@ describe("R7, A3: a ring whose lease has ended", () => {
     }
   });
 
+  it("settled in the middle of another ring's operation announces nothing: that ring's bytes are in use", () => {
+    const { fabric, lease } = openRing("slots", 8, stride);
+    const thread = new OtherThread(fabric);
+    const ended = thread.join(lease);
+    const own = fabric.mem().minBytes(FabricQueue.bytesFor(1, 8)).leaseMs(1e9).acquire();
+    const { pulse } = regionOf(thread.attach(lease)).site;
+    const queue = new FabricQueue(thread.attachAlso(own), 1, 8);
+    expect([ended.push(at(1)), queue.push(Uint8Array.of(1))]).toEqual([true, true]);
+    let announced = 0;
+    const announce = pulse.announce.bind(pulse);
+    pulse.announce = () => {
+      if (pulse.depth === 0) announced++;
+      announce();
+    };
+    lease.release();
+    expect([queue.push(Uint8Array.of(2)), announced]).toEqual([false, 0]);
+    expect([codeOf(() => ended.push(at(1))), announced]).toEqual(["LEASE_EXPIRED", 1]);
+    fabric[Symbol.dispose]();
+  });
+
   it.each(kinds)("of %s: a batch that meets the end half way leaves the rest alone", (kind) => {
     // Far more steps than a batch takes: each is a moment at which the lease ends and its bytes are given away, as soon
     // as this thread announces.

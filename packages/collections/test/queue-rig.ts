@@ -119,6 +119,11 @@ export class OtherThread {
     return (this.#lease ??= this.#attachments.attachMem(lease.ticket()));
   }
 
+  /** Another lease than the one that `attach` gives. */
+  attachAlso(lease: MemLease): MemLease {
+    return this.#attachments.attachMem(lease.ticket());
+  }
+
   join(lease: MemLease, unblockAfterMs = 1_000): FabricQueue {
     return FabricQueue.attach(this.attach(lease), undefined, { unblockAfterMs });
   }
