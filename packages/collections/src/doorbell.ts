@@ -52,12 +52,12 @@ export class Doorbell {
     timeoutMs: number,
     timer: LeaseRegion["site"]["timer"],
   ): Promise<void> {
-    let cancel = (): void => {};
+    let cancel: (() => void) | undefined;
     const timeout = new Promise<void>((resolve) => (cancel = timer.after(timeoutMs, resolve)));
     // Memory of one thread wakes nobody: there the look when the time is up is what notices.
     const rung = this.#words.waitAsync(this.#count, announced, timeoutMs).catch(() => timeout);
     await Promise.race([timeout, rung]);
-    cancel();
+    cancel?.();
   }
 }
 

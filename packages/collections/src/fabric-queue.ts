@@ -7,9 +7,8 @@ import {
   regionOf,
   type Codec,
   type LeaseRegion,
-  type MemTicket,
 } from "@selvage/fabric";
-import { Doorbell, endLater, settleAll, type Flushable } from "./doorbell.ts";
+import { Doorbell, endLater, type Flushable } from "./doorbell.ts";
 import { ManyConsumer, ManyProducer } from "./many-ring.ts";
 import {
   baseOf,
@@ -21,54 +20,26 @@ import {
   ringBytes,
   ROOM_BELL,
   SKIPPED,
-  type RingShape,
 } from "./ring-layout.ts";
+import {
+  claimIsOpen,
+  leaseOf,
+  shapeOf,
+  UNBLOCK_AFTER_MS,
+  type AttachOptions,
+  type FoundQueue,
+  type QueueOptions,
+  type QueueStats,
+  type QueueTicket,
+} from "./queue-options.ts";
+import { block, rest, type Pending } from "./queue-wait.ts";
 import { RecordConsumer, RecordProducer } from "./record-ring.ts";
 import type { Ring } from "./ring-side.ts";
 import { SlotConsumer, SlotProducer } from "./slot-ring.ts";
-import { ValuePort, type PopSide, type PushSide } from "./value-port.ts";
-
-/** How a queue is shared, and what its slots are. */
-export interface QueueOptions {
-  /** Any number of threads push and pop. Default: one pushes, one pops, several times faster. */
-  readonly many?: boolean;
-  /** Values take what they need, up to `stride`, instead of a slot each. One producer, one consumer. */
-  readonly records?: boolean;
-  /**
-   * How long a claim may stay open before whoever waits for it gives it up for lost, in milliseconds. Default 1,000.
-   */
-  readonly unblockAfterMs?: number;
-}
-
-/** What another thread reaches a queue by. */
-export interface QueueTicket {
-  readonly kind: "queue";
-  readonly version: 1;
-  readonly lease: MemTicket;
-}
-
-/** What a queue can say of itself, at some moment. */
-export interface QueueStats {
-  readonly capacity: number;
-  /** Values accepted and not popped. */
-  readonly size: number;
-  /** Claims whose producer died, or was too slow, before it committed: skipped, their values never seen. */
-  readonly skipped: number;
-  /** Values that a consumer took and never gave back, and that were dropped with it. Only with `many`. */
-  readonly lost: number;
-  readonly isClosed: boolean;
-}
+import { endBatch, ValuePort, type PopSide, type PushSide } from "./value-port.ts";
 
 const producers = { slots: SlotProducer, records: RecordProducer, many: ManyProducer };
 const consumers = { slots: SlotConsumer, records: RecordConsumer, many: ManyConsumer };
-
-/** How long a claim may stay open unless told otherwise, in milliseconds. */
-export const UNBLOCK_AFTER_MS: number = 1_000;
-
-/** Looks before a thread goes to sleep: some 2 us, a fraction of what waking it costs (`anchors/perf.md` 2a). */
-const spinsMax = 200;
-/** A sleeper looks around so often, in milliseconds: its lease may have ended, and it announces itself. */
-const sleepMsMax = 20;
 
 /**
  * A bounded first-in, first-out queue in the bytes of one memory lease.
@@ -398,27 +369,27 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
    * False when the time was up. Errors as `push`; `UNSUPPORTED` where no other thread can make room (`shared: false`).
    */
   pushWait(value: T, timeoutMs: number = Infinity): boolean {
-    return this.#block(this.#room, timeoutMs, () => this.push(value) || undefined) ?? false;
+    return block(this.#forRoom(value, timeoutMs)) ?? false;
   }
 
   /** Pops, waiting for up to `timeoutMs`: undefined when the time was up, or the queue is closed and empty. */
   popWait(timeoutMs: number = Infinity): T | undefined {
-    return this.#block(this.#items, timeoutMs, () => this.pop(), true);
+    return block(this.#forItem(() => this.pop(), timeoutMs));
   }
 
   /** Waits until there is a value to pop, as `popWait` does, and leaves it there: for `popInto` and `peek`. */
   waitForItem(timeoutMs: number = Infinity): boolean {
-    return this.#block(this.#items, timeoutMs, () => this.#hasItem() || undefined, true) ?? false;
+    return block(this.#forItem(() => this.#hasItem() || undefined, timeoutMs)) ?? false;
   }
 
   /** As `pushWait`, without blocking the thread. */
   async pushAsync(value: T, timeoutMs: number = Infinity): Promise<boolean> {
-    return (await this.#rest(this.#room, timeoutMs, () => this.push(value) || undefined)) ?? false;
+    return (await rest(this.#forRoom(value, timeoutMs))) ?? false;
   }
 
   /** As `popWait`, without blocking the thread. */
   async popAsync(timeoutMs: number = Infinity): Promise<T | undefined> {
-    return this.#rest(this.#items, timeoutMs, () => this.pop(), true);
+    return rest(this.#forItem(() => this.pop(), timeoutMs));
   }
 
   /** Pops until the queue is closed and empty. */
@@ -479,6 +450,17 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     this.#quickConsumer = mayPop ? (consumer as SlotConsumer | RecordConsumer) : undefined;
   }
 
+  // A closed queue ends a wait for room by itself: `push` throws.
+  #forRoom(value: T, timeoutMs: number): Pending<true> {
+    const attempt = (): true | undefined => (this.push(value) ? true : undefined);
+    return { ring: this.#ring, bell: this.#room, timeoutMs, attempt, isOver: () => false };
+  }
+
+  #forItem<R>(attempt: () => R | undefined, timeoutMs: number): Pending<R> {
+    const isOver = (): boolean => this.isClosed;
+    return { ring: this.#ring, bell: this.#items, timeoutMs, attempt, isOver };
+  }
+
   #hasItem(): boolean {
     const side = this.#consumer ?? this.#becomeConsumer();
     if (this.#values.isPeeked) return true;
@@ -519,122 +501,4 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   #load(at: number): number {
     return this.#region.memory.words.load(baseOf(this.#region) + at);
   }
-
-  // `attempt` gives undefined when it has to wait.
-  #block<R>(
-    bell: Doorbell,
-    timeoutMs: number,
-    attempt: () => R | undefined,
-    endsWhenClosed = false,
-  ): R | undefined {
-    const wait = this.#startWait(timeoutMs);
-    for (let spins = 0; spins < spinsMax; spins++) {
-      const result = attempt();
-      if (result !== undefined) return result;
-    }
-    for (;;) {
-      settleAll();
-      // The bell writes, and this thread has announced since it last asked.
-      this.lease.assertLive();
-      const announced = bell.announce();
-      // Before the look: closed, and then empty, means that nothing more comes.
-      const isClosed = endsWhenClosed && this.isClosed;
-      const result = attempt();
-      const leftMs = wait.leftMs();
-      if (result !== undefined || isClosed || leftMs <= 0) return result;
-      const sleptMs = Math.min(leftMs, sleepMsMax);
-      bell.sleep(announced, sleptMs);
-      wait.slept(sleptMs);
-    }
-  }
-
-  async #rest<R>(
-    bell: Doorbell,
-    timeoutMs: number,
-    attempt: () => R | undefined,
-    endsWhenClosed = false,
-  ): Promise<R | undefined> {
-    const wait = this.#startWait(timeoutMs);
-    for (;;) {
-      settleAll();
-      // The bell writes, and this thread has announced since it last asked.
-      this.lease.assertLive();
-      const announced = bell.announce();
-      // Before the look: closed, and then empty, means that nothing more comes.
-      const isClosed = endsWhenClosed && this.isClosed;
-      const result = attempt();
-      const leftMs = wait.leftMs();
-      if (result !== undefined || isClosed || leftMs <= 0) return result;
-      const sleptMs = Math.min(leftMs, sleepMsMax);
-      await bell.rest(announced, sleptMs, this.#region.site.timer);
-      wait.slept(sleptMs);
-    }
-  }
-
-  #startWait(timeoutMs: number): Wait {
-    if (typeof timeoutMs !== "number" || !(timeoutMs >= 0))
-      throw invalidArgument("timeoutMs", "milliseconds from 0 up", timeoutMs);
-    const { site } = this.#region;
-    const startMs = site.nowMs();
-    let sleptMs = 0;
-    return {
-      leftMs: () => {
-        // Where time is ticked by hand it may stand still: then what was slept is what passed.
-        const passedMs = site.control.handle.manual ? sleptMs : site.nowMs() - startMs;
-        return timeoutMs - passedMs;
-      },
-      slept: (ms) => {
-        sleptMs += ms;
-        site.pulse.announce();
-      },
-    };
-  }
-}
-
-/** How a handle on a queue that is there behaves. */
-export interface AttachOptions extends Pick<QueueOptions, "unblockAfterMs"> {
-  /** This thread's way to memory. */
-  readonly attachMem?: (ticket: MemTicket) => MemLease;
-}
-
-/** What a queue is made of. */
-export interface FoundQueue {
-  readonly lease: MemLease;
-  readonly capacity: number;
-  readonly stride: number;
-  readonly settings: QueueOptions;
-}
-
-function leaseOf(ticket: QueueTicket, attachMem: AttachOptions["attachMem"]): MemLease {
-  const { kind, version } = (ticket ?? {}) as { kind?: unknown; version?: unknown };
-  if (kind !== "queue") throw invalidArgument("ticket.kind", `"queue"`, kind);
-  if (version !== 1) throw invalidArgument("ticket.version", "1", version);
-  if (attachMem === undefined)
-    throw invalidArgument("options.attachMem", "a way to this thread's memory", attachMem);
-  return attachMem(ticket.lease);
-}
-
-interface Wait {
-  leftMs(): number;
-  /** Notes a sleep, and announces this thread: it is inside no operation. */
-  slept(ms: number): void;
-}
-
-function shapeOf(capacity: number, stride: number, options: QueueOptions): RingShape {
-  const { many = false, records = false } = options;
-  if (many && records)
-    throw new FabricError("UNSUPPORTED", "Cannot make the queue: records for many is not built", {
-      many,
-      records,
-    });
-  return { kind: many ? "many" : records ? "records" : "slots", capacity, stride };
-}
-
-function endBatch(side: PushSide): void {
-  if (side instanceof ManyProducer) side.abandon();
-  else side.publish();
-}
-
-function claimIsOpen(): FabricError {
-  return new FabricError("CONFLICT", "Cannot push: a claim is open. Commit or abort it first", {});
 }

@@ -4,13 +4,20 @@
  * @packageDocumentation
  */
 export { Durable } from "./durable.ts";
-export { FabricQueue, UNBLOCK_AFTER_MS } from "./fabric-queue.ts";
-export type { AttachOptions, FoundQueue, QueueOptions, QueueStats, QueueTicket } from "./fabric-queue.ts";
+export { FabricQueue } from "./fabric-queue.ts";
 export { FabricHashMap } from "./hash-map.ts";
 export type { HashMapOptions, MapCodecs } from "./hash-map.ts";
 export type { ColdBlocks } from "./kv-log.ts";
 export { FabricKvStore } from "./kv-store.ts";
 export type { KvColdOptions, KvOptions, KvStats, KvTick } from "./kv-store.ts";
 export type { MapShape } from "./map-layout.ts";
+export { UNBLOCK_AFTER_MS } from "./queue-options.ts";
+export type {
+  AttachOptions,
+  FoundQueue,
+  QueueOptions,
+  QueueStats,
+  QueueTicket,
+} from "./queue-options.ts";
 export { numberCodec, stringCodec } from "./slot-codecs.ts";
 export type { SlotCodec } from "./slot-codecs.ts";

@@ -28,6 +28,12 @@ export type PushSide = ProducerSide | ManyProducer;
 /** Any that pops. */
 export type PopSide = ConsumerSide | ManyConsumer;
 
+/** Publishes what a batch has pushed, and gives back what it took and did not use. */
+export function endBatch(side: PushSide): void {
+  if (side instanceof ManyProducer) side.abandon();
+  else side.publish();
+}
+
 /** How one handle puts values in and takes them out. */
 export class ValuePort<T> {
   readonly #codec: Codec<T>;
