@@ -394,11 +394,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
 
   /** Pops until the queue is closed and empty. */
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
-    for (;;) {
-      const value = this.pop() ?? (await this.popAsync());
-      if (value === undefined) return;
-      yield value;
-    }
+    let value: T | undefined;
+    while ((value = this.pop() ?? (await this.popAsync())) !== undefined) yield value;
   }
 
   /** Closes the queue for every end: nothing more is accepted; what was published can still be popped. Idempotent. */
@@ -417,11 +414,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     if (this.#isLeft) return;
     this.#isLeft = true;
     if (this.#claimed !== undefined) this.abort();
-    if (this.#peeked !== undefined) this.#endPeek();
-    if (this.lease.isLive) {
-      this.#producer?.leave();
-      this.#consumer?.leave();
-    }
+    this.#endPeek();
+    if (this.lease.isLive) for (const side of [this.#producer, this.#consumer]) side?.leave();
     this.#producer = undefined;
     this.#consumer = undefined;
     this.#mayBeQuick();

@@ -7,7 +7,7 @@ import {
   type FixedLayout,
   type LeaseRegion,
 } from "@selvage/fabric";
-import { ManyConsumer, ManyProducer, manySize } from "./many-ring.ts";
+import { ManyProducer, manySize, type ManyConsumer } from "./many-ring.ts";
 import { bufferOf } from "./payload.ts";
 import {
   baseOf,
