@@ -85,7 +85,8 @@ function operate(queue: FabricQueue, pick: number): Uint8Array | undefined {
     case 7:
       return queue.stats() && undefined;
     case 8:
-      return void queue.flush();
+      queue.flush();
+      return undefined;
     case 9:
       return queue.popWait(0);
     default:
@@ -104,13 +105,7 @@ export function fuzzQueues(inputs: number, seed: number): FuzzOutcome {
   for (let input = 0; input < inputs; input++) {
     const kind = kinds[input % 3] as (typeof kinds)[number];
     rig.words.fill(0);
-    let queue = new FabricQueue<Uint8Array>(
-      rig.lease,
-      capacity,
-      stride,
-      undefined,
-      optionsOf(kind),
-    );
+    let queue = new FabricQueue(rig.lease, capacity, stride, undefined, optionsOf(kind));
     for (let id = next(12); id > 0; id--) {
       queue.push(new Uint8Array(1 + next(stride)).fill(1 + next(60)));
       if (next(3) === 0) queue.pop();

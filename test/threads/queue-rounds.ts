@@ -71,7 +71,7 @@ export function openQueue(
   const options = { many: kind === "many", records: kind === "records", unblockAfterMs };
   const bytes = FabricQueue.bytesFor(capacity, stride, options);
   const lease = fabric.mem().minBytes(bytes).acquire();
-  return new FabricQueue<Uint8Array>(lease, capacity, stride, undefined, options);
+  return new FabricQueue(lease, capacity, stride, undefined, options);
 }
 
 const openAuto = (): Fabric => Fabric.open({ memoryBytes: 1 << 20, blocks: 0, maxLeases: 256 });

@@ -149,7 +149,7 @@ function obey({ command, flags, unblockAfterMs }: QueueRequest): unknown {
       const values = ids.map((id) => valueOf(id, queue.stride));
       for (let at = 0; at < values.length;)
         if (at % 3 === 0) at += queue.pushBatch(values.slice(at, at + 20));
-        else if (queue.pushWait(values[at++] as Uint8Array, 20_000) === false) return at;
+        else if (!queue.pushWait(values[at++] as Uint8Array, 20_000)) return at;
       return command.count;
     }
     case "receive": {

@@ -10,6 +10,20 @@ import { kinds, openRing, OtherThread, valueOf } from "./queue-rig.ts";
 const stride = 24;
 const at = (id: number): Uint8Array => valueOf(id, 4 + (id % 20));
 
+/** Ends the lease and gives its bytes to another tenant, filled. */
+const reLease = (fabric: Fabric, lease: MemLease, thread: OtherThread, how: string): MemLease => {
+  if (how === "revoked") lease.revoke();
+  else if (how === "released") lease.release();
+  else fabric.tick(lease.expiresAtMs);
+  fabric.tick(fabric.nowMs());
+  thread.announce();
+  fabric.tick(fabric.nowMs());
+  const next = fabric.mem().minBytes(lease.bytes).leaseMs(1e9).acquire();
+  next.write(0, new Uint8Array(next.bytes).fill(1));
+  expect(regionOf(next).offset).toBe(regionOf(lease).offset);
+  return next;
+};
+
 describe("R7, A3: a ring whose lease has ended", () => {
   /** What can be asked of a queue, on whichever thread. */
   const asks: readonly [name: string, ask: (queue: FabricQueue) => unknown][] = [
@@ -29,20 +43,6 @@ describe("R7, A3: a ring whose lease has ended", () => {
     ["waitForItem", (queue) => queue.waitForItem(0)],
     ["ticket", (queue) => queue.ticket()],
   ];
-
-  /** Ends the lease and gives its bytes to another tenant, filled. */
-  const reLease = (fabric: Fabric, lease: MemLease, thread: OtherThread, how: string): MemLease => {
-    if (how === "revoked") lease.revoke();
-    else if (how === "released") lease.release();
-    else fabric.tick(lease.expiresAtMs);
-    fabric.tick(fabric.nowMs());
-    thread.announce();
-    fabric.tick(fabric.nowMs());
-    const next = fabric.mem().minBytes(lease.bytes).leaseMs(1e9).acquire();
-    next.write(0, new Uint8Array(next.bytes).fill(1));
-    expect(regionOf(next).offset).toBe(regionOf(lease).offset);
-    return next;
-  };
 
   it.each(
     kinds.flatMap((kind) => ["expired", "revoked", "released"].map((how) => [kind, how] as const)),
@@ -108,6 +108,33 @@ describe("R7, A3: a ring whose lease has ended", () => {
         "LEASE_EXPIRED",
       ]);
       expect(next.read(0, next.bytes)).toEqual(new Uint8Array(next.bytes).fill(1));
+      fabric[Symbol.dispose]();
+    }
+  });
+
+  it.each(kinds)("of %s: what was not published by then never is", async (kind) => {
+    const { fabric, lease, queue } = openRing(kind, 100, stride);
+    const thread = new OtherThread(fabric);
+    thread.attach(lease);
+    queue.push(at(1));
+    queue.push(at(2));
+    const next = reLease(fabric, lease, thread, "released");
+    await Promise.resolve().then(() => {});
+    expect(next.read(0, next.bytes)).toEqual(new Uint8Array(next.bytes).fill(1));
+    fabric[Symbol.dispose]();
+  });
+
+  it.each(kinds)("of %s: one that sleeps wakes, and rings no bell there", (kind) => {
+    for (const wait of ["popWait", "pushWait"] as const) {
+      const { fabric, lease } = openRing(kind, 1, stride);
+      const thread = new OtherThread(fabric);
+      const theirs = thread.join(lease);
+      if (wait === "pushWait") while (theirs.push(at(1)));
+      let next: MemLease | undefined;
+      thread.sleeps = () => void (next ??= reLease(fabric, lease, thread, "released"));
+      const code = codeOf(() => (wait === "popWait" ? theirs.popWait() : theirs.pushWait(at(2))));
+      expect(code).toBe("LEASE_EXPIRED");
+      expect(next?.read(0, next.bytes)).toEqual(new Uint8Array(lease.bytes).fill(1));
       fabric[Symbol.dispose]();
     }
   });

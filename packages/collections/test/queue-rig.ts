@@ -18,6 +18,7 @@ export type Kind = (typeof kinds)[number];
 /** Words of a ring's header, as `docs/memory-map.md` has them. */
 export const TAIL = 32;
 export const HEAD = 64;
+export const CLAIM = 98;
 export const HEADER_BYTES = 1_024;
 
 export function optionsOf(kind: Kind, unblockAfterMs?: number): QueueOptions {
@@ -93,6 +94,8 @@ class Death extends Error {}
 export class OtherThread {
   /** Called before each access to shared memory. */
   before: (() => void) | undefined;
+  /** What happens while this thread sleeps. */
+  sleeps: (() => void) | undefined;
   /** Accesses so far. */
   accesses = 0;
   #isDead = false;
@@ -192,9 +195,8 @@ export class OtherThread {
   }
 
   #provider(): MemoryProvider {
-    const { reserve } = bufferMemoryProvider;
     return {
-      reserve,
+      reserve: (bytes, options) => bufferMemoryProvider.reserve(bytes, options),
       attach: (handle, bytes) => this.#watched(bufferMemoryProvider.attach(handle, bytes)),
     };
   }
@@ -235,7 +237,8 @@ export class OtherThread {
       compareExchange: (index, expected, value) =>
         write(() => words.compareExchange(index, expected, value), ~expected),
       compareExchangePair: (...given) => write(() => words.compareExchangePair(...given), false),
-      wait: (index, expected, timeoutMs) => words.wait(index, expected, timeoutMs),
+      // Nobody could wake this thread but the test, on the same one.
+      wait: () => this.sleeps?.(),
       waitAsync: (index, expected, timeoutMs) => words.waitAsync(index, expected, timeoutMs),
       wake: (index) => words.wake(index),
     };
