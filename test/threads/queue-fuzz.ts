@@ -137,7 +137,10 @@ export function fuzzQueues(inputs: number, seed: number): FuzzOutcome {
     if (!isInUse)
       attempt(() => void (queue = FabricQueue.attach(rig.lease, undefined, { unblockAfterMs: 0 })));
     for (let step = 0; step < 12; step++) attempt(() => operate(queue, next(1 << 16)));
-    attempt(() => void queue[Symbol.dispose]());
+    attempt(() => {
+      queue[Symbol.dispose]();
+      return undefined;
+    });
     slowestMs = Math.max(slowestMs, performance.now() - startMs);
     rig.checkNeighbours(`input ${input}, seed ${seed}`);
   }

@@ -76,7 +76,7 @@ describe("threads at a queue", { timeout: 120_000 }, () => {
     other.ticket();
     const hand = new QueueHand();
     const waiting = hand.ask({ do: "popWait", queue: queue.ticket(), timeoutMs: Infinity });
-    await hand.inside(waiting as never);
+    await hand.inside(waiting);
     await pause();
     other.release();
     await tickUntil(fabric, isQuiet(fabric));

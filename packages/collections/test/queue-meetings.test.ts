@@ -85,21 +85,19 @@ describe.each(kinds)("R3: positions of %s near their limits", (kind) => {
 
 describe.each(kinds)("Q1: a slot of %s", (kind) => {
   it("whose length is none is no value, and no mark", () => {
-    for (const length of [9, -1, 2 ** 30, 2 ** 31 - 1, 2 ** 31, -(2 ** 31), Number.NaN, 0.5]) {
+    const codes = new Set<string>();
+    for (const length of [9, -1, 2 ** 30, 2 ** 31 - 1, 2 ** 31, -(2 ** 31), Number.NaN]) {
       const { lease, queue } = openRing(kind, 3, 8);
       queue.push(valueOf(1, 8));
       queue.flush();
       const { memory, offset } = regionOf(lease);
-      const at = (offset + HEADER_BYTES) / 8;
-      const doubles = new Float64Array(memory.bytes.buffer, 0, at + 1);
-      if (kind === "many") memory.plain[at * 2 + 1] = length || 9;
-      else doubles[at] = (doubles[at] as number) - 8 + length;
-      if (kind !== "many" || length >>> 0 > 8)
-        expect(
-          codeOf(() => queue.pop()),
-          `${length}`,
-        ).toBe("CORRUPT_RECORD");
+      const double = (offset + HEADER_BYTES) / 8;
+      const doubles = new Float64Array(memory.bytes.buffer, 0, double + 1);
+      if (kind === "many") memory.plain[double * 2 + 1] = length || 9;
+      else doubles[double] = (doubles[double] as number) - 8 + length;
+      codes.add(codeOf(() => queue.pop()));
     }
+    expect([...codes]).toEqual(["CORRUPT_RECORD"]);
   });
 });
 
@@ -115,8 +113,8 @@ describe.each(["slots", "records"] as const)("S5: a ring of %s", (kind) => {
       }
       queue.flush();
       const { memory, offset } = regionOf(lease);
-      const at = offset / 4 + TAIL;
-      memory.words.store(at, memory.words.load(at) + 2);
+      const tail = offset / 4 + TAIL;
+      memory.words.store(tail, memory.words.load(tail) + 2);
       expect(codeOf(() => queue.pop())).toBe("CORRUPT_RECORD");
     }
   });
@@ -149,7 +147,12 @@ const acts: readonly [name: string, act: Act][] = [
       note("in", from);
     },
   ],
-  ["abort", (queue) => void (queue.claim() && queue.abort())],
+  [
+    "abort",
+    (queue) => {
+      if (queue.claim() !== undefined) queue.abort();
+    },
+  ],
   [
     "peek",
     (queue, note) => {
