@@ -36,6 +36,13 @@ const bombs: readonly (readonly [codec: Codec<unknown>, bytes: Uint8Array, decod
   [json, new TextEncoder().encode(`[${"{},".repeat(499_000)}{}]`), true],
   // One wide character makes two bytes of every other.
   [json, new TextEncoder().encode(`"${"a".repeat(16 * 1024 * 1024 - 8)}\u4e00"`), true],
+  // Wide texts: a few bytes a character, however many there are.
+  [json, wideText("\u00e9", 8 * 1024 * 1024), true],
+  [json, wideText("\u4e00", 15 * 1024 * 1024), true],
+  [json, wideText("\u{1f980}", 15 * 1024 * 1024), true],
+  [json, wideKeys(1, 15 * 1024 * 1024), true],
+  [json, wideKeys(333_000, 39), true],
+  [json, wideKeys(64, 240 * 1024), true],
 ];
 
 /** Maps of one key each, no two alike: each has a shape of its own. */
@@ -47,6 +54,24 @@ function distinctKeys(count: number): Uint8Array {
     bytes.set([0x81, 0xa5, ...Buffer.from(key), 0xc0], 5 + index * 8);
   }
   return bytes;
+}
+
+/** A text of `bytes` bytes. */
+function wideText(character: string, bytes: number): Uint8Array {
+  const unit = [...new TextEncoder().encode(character)];
+  const bytesOfText = unit.length * Math.floor(bytes / unit.length);
+  const text = new Uint8Array(bytesOfText + 2).fill(0x22);
+  text.set(repeated(unit, bytesOfText / unit.length), 1);
+  return text;
+}
+
+/** An array of `count` objects, each with a key of its own of about `bytes` bytes, all wide. */
+function wideKeys(count: number, bytes: number): Uint8Array {
+  const objects = Array.from({ length: count }, (_, index) => {
+    const own = index.toString(36);
+    return `{"${"\u4e00".repeat(Math.max(1, Math.floor((bytes - own.length) / 3)))}${own}":0}`;
+  });
+  return new TextEncoder().encode(`[${objects.join(",")}]`);
 }
 
 for (const [index, [codec, bytes, decodes]] of bombs.entries()) {

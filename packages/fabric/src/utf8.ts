@@ -88,15 +88,37 @@ export function readUtf8(view: DataView, at: number, length: number): string | u
   return text;
 }
 
+// As the narrow path, in parts of many units: a text made of single characters costs some 50 bytes a character, and would
+// fill a heap that has room for the text many times over. A pair may end one part and begin the next.
 function readWide(view: DataView, from: number, end: number, before: string): string | undefined {
+  const units = unitsOf[unitsMax] as number[];
   let text = before;
+  let many = 0;
   for (let next = from; next < end;) {
     const point = pointAt(view, next, end);
     if (point < 0) return undefined;
-    text += String.fromCodePoint(point);
     next += sizeOf(point);
+    if (point > 0xffff) {
+      units[many++] = 0xd800 + ((point - 0x1_0000) >> 10);
+      if (many === unitsMax) {
+        text += String.fromCharCode.apply(null, units);
+        many = 0;
+      }
+      units[many++] = 0xdc00 + (point & 0x3ff);
+    } else units[many++] = point;
+    if (many === unitsMax) {
+      text += String.fromCharCode.apply(null, units);
+      many = 0;
+    }
   }
-  return text;
+  return many === 0 ? text : text + textOf(units, many);
+}
+
+/** The text of the first `many` units. */
+function textOf(units: readonly number[], many: number): string {
+  const part = unitsOf[many] as number[];
+  for (let index = 0; index < many; index++) part[index] = units[index] as number;
+  return String.fromCharCode.apply(null, part);
 }
 
 /** The code point whose form begins at `at` and ends before `end`, or -1. */

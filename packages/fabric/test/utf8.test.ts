@@ -30,6 +30,18 @@ describe("plainText", () => {
     );
   });
 
+  it("reads wide texts of every length about those of its parts, pairs across their ends among them", () => {
+    const wrong: string[] = [];
+    for (const narrow of ["", "a", "a".repeat(63), "a".repeat(64)])
+      for (const wide of ["\u00e9", "\u4e00", "\u{1f980}", "\u00e9\u{1f980}", "\u{10ffff}a"])
+        for (let count = 1; count <= 200; count++) {
+          const text = narrow + wide.repeat(count);
+          if (ours(new TextEncoder().encode(text)) !== text)
+            wrong.push(`${narrow.length} ${wide} ${count}`);
+        }
+    expect(wrong).toEqual([]);
+  });
+
   it("refuses a lone surrogate, which UTF-8 cannot say", () => {
     for (const text of ["\ud800", "a\udc00b", "\udc00\ud800", "é\ud83d"])
       expect(codeOf(() => plainText.encode(text))).toBe("ENCODE");
