@@ -41,6 +41,11 @@ export class Doorbell {
     return count;
   }
 
+  /** Whether it has been rung since `announce`. */
+  hasRung(announced: number): boolean {
+    return this.#words.load(this.#count) !== announced;
+  }
+
   /** Blocks until rung since `announce`, `timeoutMs` at most. */
   sleep(announced: number, timeoutMs: number): void {
     this.#words.wait(this.#count, announced, timeoutMs);

@@ -12,6 +12,7 @@ import { Doorbell, endLater, type Flushable } from "./doorbell.ts";
 import { ManyConsumer, ManyProducer } from "./many-ring.ts";
 import {
   baseOf,
+  checkBytes,
   CLOSED,
   formRing,
   ITEMS_BELL,
@@ -25,7 +26,7 @@ import {
   claimIsOpen,
   leaseOf,
   shapeOf,
-  UNBLOCK_AFTER_MS,
+  unblockAfterMsOf,
   type AttachOptions,
   type FoundQueue,
   type QueueOptions,
@@ -110,16 +111,15 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     const region = regionOf(lease);
     lease.assertLive();
     const shape = shapeOf(capacity, stride, options);
-    formRing(region, shape);
-    const { unblockAfterMs = UNBLOCK_AFTER_MS } = options;
-    if (typeof unblockAfterMs !== "number" || !(unblockAfterMs >= 0))
-      throw invalidArgument("unblockAfterMs", "milliseconds from 0 up", unblockAfterMs);
+    checkBytes(region, shape);
     this.lease = lease;
     this.capacity = capacity;
     this.stride = stride;
     this.#region = region;
-    this.#ring = { lease, region, shape, unblockAfterMs };
+    this.#ring = { lease, region, shape, unblockAfterMs: unblockAfterMsOf(options) };
     this.#values = new ValuePort(codec ?? (rawCodec as unknown as Codec<T>), region, shape);
+    // Last: a call that is refused leaves nothing behind.
+    formRing(region, shape);
     this.#items = new Doorbell(region, baseOf(region) + ITEMS_BELL);
     this.#room = new Doorbell(region, baseOf(region) + ROOM_BELL);
   }
@@ -148,7 +148,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     const lease = place instanceof MemLease ? place : leaseOf(place, options.attachMem);
     lease.assertLive();
     const { kind, capacity, stride } = readRing(regionOf(lease));
-    const { unblockAfterMs = UNBLOCK_AFTER_MS } = options;
+    const unblockAfterMs = unblockAfterMsOf(options);
     const settings = { many: kind === "many", records: kind === "records", unblockAfterMs };
     return { lease, capacity, stride, settings };
   }
@@ -175,6 +175,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
    * value, or when the lease ends; before a later value that cannot be pushed the batch ends, and the next call throws.
    */
   pushBatch(values: readonly T[]): number {
+    if (!Array.isArray(values)) throw invalidArgument("values", "an array", values);
     const side = this.#producer ?? this.#becomeProducer();
     if (this.#claimed !== undefined) throw claimIsOpen();
     let done = 0;
@@ -260,8 +261,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   /**
    * Claims room for a value and lends its bytes, `stride` of them, to be filled in place: no copy is made (with `many`,
    * one). Undefined when full. Say `commit` or `abort`; until then nothing else is pushed here, and the lease's bytes
-   * are not reclaimed. A claim that stays open for `unblockAfterMs` may be given up by whoever waits for it.
-   * Errors as `push`.
+   * are not reclaimed. The view is for as long: writing to it later writes to whatever is there then. A claim that stays
+   * open for `unblockAfterMs` may be given up by whoever waits for it. Errors as `push`.
    */
   claim(): Uint8Array | undefined {
     const side = this.#producer ?? this.#becomeProducer();
@@ -325,10 +326,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return this.#peeked;
   }
 
-  /**
-   * Removes the value that was peeked at. False, with `many` alone: it had been taken back, for this thread was too slow.
-   * @throws FabricError `INVALID_ARGUMENT` (nothing has been peeked at since the last pop).
-   */
+  /** Removes the value that was peeked at. True. @throws FabricError `INVALID_ARGUMENT` (nothing was, since the last pop). */
   consume(): boolean {
     if (!this.#values.isPeeked)
       throw invalidArgument("consume", "a value that was peeked at", undefined);
@@ -394,8 +392,13 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
 
   /** Pops until the queue is closed and empty. */
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
-    let value: T | undefined;
-    while ((value = this.pop() ?? (await this.popAsync())) !== undefined) yield value;
+    for (;;) {
+      let value = this.pop();
+      // Not `??`: null is a value.
+      if (value === undefined) value = await this.popAsync();
+      if (value === undefined) return;
+      yield value;
+    }
   }
 
   /** Closes the queue for every end: nothing more is accepted; what was published can still be popped. Idempotent. */
@@ -414,7 +417,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     if (this.#isLeft) return;
     this.#isLeft = true;
     if (this.#claimed !== undefined) this.abort();
-    this.#endPeek();
+    if (this.#consumer !== undefined) this.#unpeek(this.#consumer);
     if (this.lease.isLive) for (const side of [this.#producer, this.#consumer]) side?.leave();
     this.#producer = undefined;
     this.#consumer = undefined;
@@ -457,10 +460,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
 
   #hasItem(): boolean {
     const side = this.#consumer ?? this.#becomeConsumer();
-    if (this.#values.isPeeked) return true;
-    if (side.next() < 0) return false;
-    side.keep();
-    return true;
+    return this.#values.isPeeked || side.hasItem();
   }
 
   #checkHeld(): void {

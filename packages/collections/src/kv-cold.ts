@@ -5,11 +5,14 @@
  * K1: what the index says is what the log says: an operation changes the index after its batch is durable, in the order
  * of the log, and replaying the log gives the same index.
  * K2: after a write or a flush failed nobody knows what is on the blocks. So nothing is written any more: every change
- * is refused with that error until the store is opened anew.
+ * is refused with that error until the store is opened anew. So it is with a store that another has replaced (K4).
+ * K5: a key that has expired takes no room from a put. By the latest time that the store was told it goes for good, in
+ * the log or by compaction, before a put is refused.
  */
 import { FabricError, isFabricError } from "@selvage/fabric";
 import { blocksFor, PAYLOAD_BYTES } from "./kv-block.ts";
 import { ColdLog, type ColdBlocks, type FoundBatch } from "./kv-log.ts";
+import { StoreFence } from "./kv-fence.ts";
 import { BATCH_BYTES_MAX, Image, imageBlocks } from "./kv-image.ts";
 import { bytesOf, entryOf, expiredBy, IndexReplay, type KvEntry } from "./kv-index.ts";
 import {
@@ -54,6 +57,7 @@ export class ColdTier {
   compactions = 0;
   batches = 0;
   readonly #log: ColdLog;
+  readonly #fence: StoreFence;
   readonly #listener: KvListener;
   #line: Waiting[] = [];
   #isRunning = false;
@@ -63,9 +67,12 @@ export class ColdTier {
   /** The latest time by which keys were expired. */
   #clockMs = 0;
   #latestMs: number;
+  /** The latest time that a change came with. */
+  #nowMs = 0;
 
-  private constructor(log: ColdLog, listener: KvListener, replay: IndexReplay) {
+  private constructor(log: ColdLog, fence: StoreFence, listener: KvListener, replay: IndexReplay) {
     this.#log = log;
+    this.#fence = fence;
     this.#listener = listener;
     this.entries = replay.entries;
     this.#sequence = replay.sequence;
@@ -77,8 +84,11 @@ export class ColdTier {
   /** @throws as `ColdLog.open`. */
   static async open(blocks: ColdBlocks, create: boolean, listener: KvListener): Promise<ColdTier> {
     const replay = new IndexReplay();
-    const log = await ColdLog.open(blocks, create, (batch) => replay.take(batch));
-    return new ColdTier(log, listener, replay);
+    const fence = new StoreFence(blocks);
+    const log = await fence.opening(async () =>
+      ColdLog.open(blocks, create, (batch) => replay.take(batch)),
+    );
+    return new ColdTier(log, fence, listener, replay);
   }
 
   /** The latest moment that the log knows of: no store on it thinks that it is earlier. */
@@ -103,7 +113,15 @@ export class ColdTier {
     return this.#log.recovered;
   }
 
-  /** Resolves once the value is durable. @throws FabricError `CAPACITY_EXCEEDED`, `STORE_UNAVAILABLE`, what the blocks throw. */
+  /** Throws if another store was found to have replaced this one. @throws FabricError `STALE_EPOCH`. */
+  assertFresh(): void {
+    if (this.#failure?.code === "STALE_EPOCH") throw this.#failure;
+  }
+
+  /**
+   * Resolves once the value is durable.
+   * @throws FabricError `CAPACITY_EXCEEDED`, `STALE_EPOCH`, `STORE_UNAVAILABLE`, what the blocks throw.
+   */
   async put(
     key: string,
     keyBytes: Uint8Array,
@@ -114,34 +132,26 @@ export class ColdTier {
     const sequence = this.#sequence++;
     const deadlineMs = nowMs + ttlMs;
     const record = { kind: "put", key: keyBytes, value, sequence, ttlMs, deadlineMs } as const;
+    this.#pass(nowMs);
     await this.#submit({ kind: "put", record, key });
   }
 
   /** Resolves once the key is gone for good; with false if it was not there at `nowMs`. */
   async delete(key: string, keyBytes: Uint8Array, nowMs: number): Promise<boolean> {
     const record = { ...NO_RECORD, kind: "delete", key: keyBytes } as const;
+    this.#pass(nowMs);
     return (await this.#submit({ kind: "delete", record, key, nowMs })) > 0;
   }
 
   /** Resolves once the entry's deadline is durable. */
   async touch(entry: KvEntry): Promise<void> {
-    const { key, sequence, ttlMs, deadlineMs } = entry;
-    const keyBytes = stringCodec.encode(key);
-    const record = {
-      kind: "touch",
-      key: keyBytes,
-      value: NO_RECORD.value,
-      sequence,
-      ttlMs,
-      deadlineMs,
-    } as const;
-    await this.#submit({ kind: "touch", record, key });
+    await this.#submit(touchOf(entry));
   }
 
   /** Removes for good what has expired by `nowMs`; resolves with how many keys that were. */
   async expire(nowMs: number): Promise<number> {
-    const record = { ...NO_RECORD, kind: "clock", deadlineMs: nowMs } as const;
-    return this.#submit({ kind: "clock", record });
+    this.#pass(nowMs);
+    return this.#submit(clockOf(nowMs));
   }
 
   /** Resolves once everything before is durable, and its loss would be noticed. */
@@ -152,6 +162,10 @@ export class ColdTier {
   /** An entry's value. @throws FabricError `CORRUPT_RECORD`, what the blocks throw. */
   async read({ first, at, keyBytes, valueBytes }: KvEntry): Promise<Uint8Array<ArrayBuffer>> {
     return this.#log.read(first, at + RECORD_BYTES + keyBytes, valueBytes);
+  }
+
+  #pass(nowMs: number): void {
+    if (nowMs > this.#nowMs) this.#nowMs = nowMs;
   }
 
   async #submit(change: Change): Promise<number> {
@@ -195,7 +209,7 @@ export class ColdTier {
     const [first] = this.#line;
     if (first === undefined) return;
     if (first.change.kind === "sync") {
-      await this.#log.sync();
+      await this.#fence.guard(async () => this.#log.sync(), true);
       this.#line.shift();
       first.resolve(0);
       return;
@@ -205,8 +219,13 @@ export class ColdTier {
       await this.#makeRoom(first);
       return;
     }
-    if (batch.bytes > 0) await this.#commit(batch);
-    else for (const { resolve } of this.#line.splice(0, batch.waiting.length)) resolve(0);
+    if (batch.bytes > 0) {
+      await this.#commit(batch);
+      return;
+    }
+    // That there is nothing to change is an answer too (K4).
+    await this.#fence.guard(async () => {}, false);
+    for (const { resolve } of this.#line.splice(0, batch.waiting.length)) resolve(0);
   }
 
   async #commit(batch: Batch): Promise<void> {
@@ -217,7 +236,7 @@ export class ColdTier {
       places.push(at);
       if (record !== undefined) at = writeRecord(payload, at, record);
     }
-    const first = await this.#log.append(payload);
+    const first = await this.#fence.guard(async () => this.#log.append(payload), false);
     this.batches++;
     this.#line.splice(0, batch.waiting.length);
     for (const [index, { change, resolve }] of batch.waiting.entries()) {
@@ -262,28 +281,64 @@ export class ColdTier {
     return false;
   }
 
-  /** Whether the live bytes stay within their share, were the batch and this put added and nothing removed. */
-  #fits(batch: Batch, { key, value }: KvRecord): boolean {
+  /** Whether the live bytes stay within their share, were the batch and this put added and only `gone` removed. */
+  #fits(batch: Batch, { key, value }: KvRecord, gone: ReadonlySet<KvEntry> = nobody): boolean {
     const bytes = recordBytes(key.length, value.length);
-    const replaced = batch.bytes === 0 ? this.#replacedBytes(key) : 0;
-    const live = this.#liveBytes - replaced + batch.bytes + bytes;
+    const replaced = batch.bytes === 0 ? this.#replacedBytes(key, gone) : 0;
+    const live = this.#liveBytes - bytesOfAll(gone) - replaced + batch.bytes + bytes;
     return imageBlocks(live) <= Math.floor(this.#log.areaBlocks * liveShare);
   }
 
-  #replacedBytes(key: Uint8Array): number {
+  #replacedBytes(key: Uint8Array, gone: ReadonlySet<KvEntry>): number {
     const entry = this.entries.get(stringCodec.decode(key));
-    return entry === undefined ? 0 : bytesOf(entry);
+    return entry === undefined || gone.has(entry) ? 0 : bytesOf(entry);
   }
 
-  /** Compacts, so that the change fits; refuses it if it does not even then. */
+  #expired(): Set<KvEntry> {
+    const expired = new Set<KvEntry>();
+    for (const entry of this.entries.values())
+      if (entry.deadlineMs <= this.#nowMs) expired.add(entry);
+    return expired;
+  }
+
+  /**
+   * Expires in the log what has expired (K5), as a tick would: one batch, where compacting writes everything that is
+   * live. False if the half has no room for it.
+   */
+  async #expireInLog(): Promise<boolean> {
+    const changes: Change[] = [];
+    // First the deadlines that have moved on: going through the log, the clock would find the old ones.
+    for (const entry of this.entries.values())
+      if (entry.isTouched && entry.deadlineMs > this.#nowMs) changes.push(touchOf(entry));
+    changes.push(clockOf(this.#nowMs));
+    const batch: Batch = { waiting: [], records: [], bytes: 0 };
+    for (const change of changes) {
+      const record = change.kind === "sync" ? NO_RECORD : change.record;
+      batch.waiting.push({ change, resolve: () => {}, reject: () => {} });
+      batch.records.push(record);
+      batch.bytes += recordBytes(record.key.length, record.value.length);
+    }
+    if (batch.bytes > Math.min(BATCH_BYTES_MAX, this.#log.blocksLeft * PAYLOAD_BYTES)) return false;
+    this.#line.unshift(...batch.waiting);
+    await this.#commit(batch);
+    return true;
+  }
+
+  /** Makes room for the change, by what has expired and by compaction; refuses it if it does not fit even then. */
   async #makeRoom(waiting: Waiting): Promise<void> {
     const { change } = waiting;
     const record = change.kind === "sync" ? NO_RECORD : change.record;
     const blocks = blocksFor(recordBytes(record.key.length, record.value.length));
-    const fits =
-      change.kind !== "put" || this.#fits({ waiting: [], records: [], bytes: 0 }, record);
-    const couldFit = blocks <= this.#log.areaBlocks - imageBlocks(this.#liveBytes);
-    if (fits && couldFit && (await this.#compact(waiting))) return;
+    const empty: Batch = { waiting: [], records: [], bytes: 0 };
+    const expired = this.#expired();
+    const fits = change.kind !== "put" || this.#fits(empty, record, expired);
+    const liveBytes = this.#liveBytes - bytesOfAll(expired);
+    const couldFit = blocks <= this.#log.areaBlocks - imageBlocks(liveBytes);
+    if (fits && couldFit) {
+      const hasBlocks = blocks < this.#log.blocksLeft;
+      if (expired.size > 0 && hasBlocks && (await this.#expireInLog())) return;
+      if (await this.#compact(waiting, expired)) return;
+    }
     if (this.#line[0] !== waiting) return;
     this.#line.shift();
     waiting.reject(
@@ -295,23 +350,27 @@ export class ColdTier {
     );
   }
 
-  /** Writes what is live to the other half. False if a value cannot be read: then the change waiting for it is refused. */
-  async #compact(waiting: Waiting): Promise<boolean> {
+  /**
+   * Writes what is live to the other half, without what has `expired`. False if a value cannot be read: then the change
+   * waiting for it is refused.
+   */
+  async #compact(waiting: Waiting, expired: ReadonlySet<KvEntry>): Promise<boolean> {
     const moved: [entry: KvEntry, first: number, at: number][] = [];
+    const nowMs = this.#nowMs;
     let unreadable: unknown;
     try {
-      await this.#log.rewrite(
+      await this.#rewrite(
         async (emit) => {
           const image = new Image(emit, moved);
           await image.add({
             ...NO_RECORD,
             kind: "clock",
             sequence: this.#sequence,
-            deadlineMs: this.#clockMs,
+            deadlineMs: expired.size > 0 ? Math.max(this.#clockMs, nowMs) : this.#clockMs,
           });
           await this.#log
             .replay(async (batch) => {
-              for (const [entry, record] of this.#liveIn(batch))
+              for (const [entry, record] of this.#liveIn(batch, expired))
                 await image.add({ ...record, deadlineMs: entry.deadlineMs }, entry);
             })
             .catch((thrown: unknown) => {
@@ -322,6 +381,8 @@ export class ColdTier {
         },
         () => {
           for (const [entry, first, at] of moved) Object.assign(entry, { first, at });
+          if (expired.size > 0) this.#clockMs = Math.max(this.#clockMs, nowMs);
+          for (const { key } of expired) this.#expire(key);
         },
       );
     } catch (thrown) {
@@ -335,12 +396,20 @@ export class ColdTier {
     return true;
   }
 
-  #liveIn({ first, payload }: FoundBatch): [entry: KvEntry, record: KvRecord][] {
+  async #rewrite(...how: Parameters<ColdLog["rewrite"]>): Promise<void> {
+    await this.#fence.guard(async () => this.#log.rewrite(...how), true);
+  }
+
+  #liveIn(
+    { first, payload }: FoundBatch,
+    expired: ReadonlySet<KvEntry>,
+  ): [entry: KvEntry, record: KvRecord][] {
     const live: [entry: KvEntry, record: KvRecord][] = [];
     readRecords(payload, (record, at) => {
       if (record.kind !== "put") return;
       const entry = this.entries.get(stringCodec.decode(record.key));
-      if (entry?.first === first && entry.at === at) live.push([entry, record]);
+      if (entry?.first === first && entry.at === at && !expired.has(entry))
+        live.push([entry, record]);
     });
     return live;
   }
@@ -368,15 +437,17 @@ export class ColdTier {
       case "clock": {
         this.#clockMs = Math.max(this.#clockMs, change.record.deadlineMs);
         const expired = expiredBy(this.entries, change.record.deadlineMs);
-        for (const key of expired) {
-          this.#remove(key);
-          this.#listener.removed(key);
-        }
+        for (const key of expired) this.#expire(key);
         return expired.length;
       }
       case "sync":
         return 0;
     }
+  }
+
+  #expire(key: string): void {
+    this.#remove(key);
+    this.#listener.removed(key);
   }
 
   #remove(key: string): void {
@@ -391,6 +462,28 @@ interface Batch {
   readonly waiting: Waiting[];
   readonly records: (KvRecord | undefined)[];
   bytes: number;
+}
+
+const nobody: ReadonlySet<KvEntry> = new Set();
+
+function bytesOfAll(entries: ReadonlySet<KvEntry>): number {
+  let bytes = 0;
+  for (const entry of entries) bytes += bytesOf(entry);
+  return bytes;
+}
+
+function touchOf({ key, sequence, ttlMs, deadlineMs }: KvEntry): Change {
+  const keyBytes = stringCodec.encode(key);
+  const { value } = NO_RECORD;
+  return {
+    kind: "touch",
+    record: { kind: "touch", key: keyBytes, value, sequence, ttlMs, deadlineMs },
+    key,
+  };
+}
+
+function clockOf(nowMs: number): Change {
+  return { kind: "clock", record: { ...NO_RECORD, kind: "clock", deadlineMs: nowMs } };
 }
 
 function isCorrupt(thrown: unknown): boolean {

@@ -11,6 +11,9 @@
  * missing that the head knows of. What remains: if the blocks of the very last batches are all replaced by blank or old
  * ones, and nobody has synced the head since, then they look like blocks that were never written.
  *
+ * J4: nothing is believed that is not durable. What is read may be what a process wrote that died before its flush, and
+ * power can still take it: so opening flushes before it reads, and the head counts only batches that are flushed.
+ *
  * Epochs and lives are generations of the head, so no two attempts at anything share one (R3): a batch that was left
  * half written by one life is not completed by the next.
  *
@@ -106,6 +109,8 @@ export class ColdLog {
    */
   static async open(blocks: ColdBlocks, create: boolean, each: BatchReader): Promise<ColdLog> {
     const log = new ColdLog(blocks);
+    // J4: nobody else writes, so what is read from here on is what was flushed here.
+    await blocks.flush();
     const { state, recovered } = await log.#head.read();
     log.#recovered = recovered !== undefined;
     if (state === undefined) await log.#begin(create);

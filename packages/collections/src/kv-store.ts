@@ -79,8 +79,9 @@ const hotDefaults = { keyBytes: 64, valueBytes: 256 } as const;
 const readTriesMax = 8;
 
 /**
- * A store on a memory lease and a block lease. One store object at a time uses a pair of leases. A value is replaced as
- * a whole; operations on one key take effect in the order in which they were called.
+ * A store on a memory lease and a block lease. One store object at a time uses a pair of leases: opening another one makes
+ * those before it stale (K4), and whatever they are asked next to change ends `STALE_EPOCH`, as does everything after. A
+ * value is replaced as a whole; operations on one key take effect in the order in which they were called.
  *
  * @example
  * ```ts
@@ -95,7 +96,8 @@ const readTriesMax = 8;
  * await store.putWithTtl("session:7", "Ada", 60_000);
  * assert.equal(await store.get("session:7"), "Ada");
  *
- * // The process or the memory died: the blocks have it all.
+ * // The memory is gone, or the process died: the blocks have it all.
+ * await store.close();
  * const again = await FabricKvStore.fromCold(disk, { value: stringCodec });
  * assert.deepEqual(await again.keys(), ["session:7"]);
  * ```
@@ -187,7 +189,8 @@ export class FabricKvStore<V> implements AsyncDisposable {
   /**
    * Sets a value with the default TTL; resolves once it is durable.
    * @throws FabricError `CAPACITY_EXCEEDED` (the store is full, or the key longer than 65,535 bytes: nothing was
-   * written), `ENCODE`, `LEASE_EXPIRED`, `REVOKED`, `STORE_UNAVAILABLE` (then it may be there after the store is
+   * written), `ENCODE`, `LEASE_EXPIRED`, `REVOKED`, `STALE_EPOCH` (another store was
+   * opened on the blocks: nothing was written, and this one is over), `STORE_UNAVAILABLE` (then it may be there after the store is
    * opened anew, or not; and every later change is refused).
    */
   async put(key: string, value: V): Promise<void> {
@@ -332,7 +335,10 @@ export class FabricKvStore<V> implements AsyncDisposable {
 
   #touch(entry: KvEntry): void {
     if (entry.ttlMs === Infinity) return;
-    const deadlineMs = this.#now() + entry.ttlMs;
+    const nowMs = this.#now();
+    // Expired while its value was read: by now the log may say so.
+    if (entry.deadlineMs <= nowMs) return;
+    const deadlineMs = nowMs + entry.ttlMs;
     if (deadlineMs <= entry.deadlineMs) return;
     entry.deadlineMs = deadlineMs;
     entry.isTouched = true;
@@ -375,6 +381,7 @@ export class FabricKvStore<V> implements AsyncDisposable {
   #assertOpen(): void {
     if (this.#isClosed)
       throw new FabricError("DISCONNECTED", "Cannot use the store: it was closed");
+    this.#cold.assertFresh();
     this.#blocks.assertLive();
   }
 }

@@ -5,20 +5,22 @@
  * whose turn it is. Here that word also says who is at work in it, so that a thread that dies half way is noticed:
  *
  * ```
- *  FREE(lap) --producer: tail--> BUSY(lap, who) --filled--> READY(lap) --consumer: head, read--> FREE(lap + 1)
+ *  FREE(lap) --producer: tail--> BUSY(lap, who) --filled--> READY(lap) --consumer--> TAKEN(lap, who) --read--> FREE(lap + 1)
  *      |                              |
  *      `--claim()--> CLAIMED(lap, who) --commit()--> BUSY
- *  FREE, CLAIMED: after the liveness timeout, or BUSY: once `who` has exited --> SKIPPED(lap) --head--> FREE(lap + 1)
+ *  FREE, CLAIMED: after the liveness timeout; CLAIMED, BUSY: once `who` has exited --> SKIPPED(lap) --> FREE(lap + 1)
+ *  TAKEN: once `who` has exited --> FREE(lap + 1), and its value is counted as lost
  * ```
  *
  * M1: bytes of a slot are written only in BUSY, by `who`, and BUSY is left by others only when `who` has exited. So a
  * producer that was only slow changes no byte of a slot that has been given up.
  * M2: every step is one compare-exchange from the word that was seen, lap included: a step that comes late fails. What a
  * late producer had to push it pushes again, elsewhere; a late `commit` of a claim ends in an error.
- * M3: a consumer gives a slot back by a compare-exchange after it has copied the value. If it was so slow that a producer
- * had taken the slot back, that fails, and the copy is thrown away (and was counted as lost).
+ * M3: a value is one consumer's from TAKEN on, and TAKEN is left by others only when that one has exited. The slot comes
+ * first and the head follows: whoever finds the head at a slot that has been taken, or given back, moves it on. So no
+ * value is lost with a consumer that lives, however slow.
  * Order M4. P1 fills the slot (plain), P2 stores READY (atomic); C1 loads READY (atomic), C2 reads the slot (plain).
- * C3 exchanges the word to FREE (atomic); the producer of the next lap has loaded FREE before it fills the slot.
+ * C3 stores FREE (atomic); the producer of the next lap has loaded FREE before it fills the slot.
  */
 import {
   assert,
@@ -52,6 +54,7 @@ const BUSY = 1;
 const READY = 2;
 const CLAIMED = 3;
 const SKIP = 4;
+const TAKEN = 5;
 const stateMask = 7;
 const whoShift = 3;
 const whoMask = 0xffff;
@@ -71,6 +74,8 @@ abstract class ManySide {
   protected readonly items: Doorbell;
   protected readonly room: Doorbell;
   protected readonly nowMs: () => number;
+  /** This thread, as a slot's word names it. */
+  protected readonly who: number;
   /** Positions run from 0 to this, then over: whole laps. */
   protected readonly positions: number;
   readonly #start: number;
@@ -96,6 +101,8 @@ abstract class ManySide {
     this.items = new Doorbell(region, this.base + ITEMS_BELL);
     this.room = new Doorbell(region, this.base + ROOM_BELL);
     this.nowMs = () => region.site.nowMs();
+    const { pulse } = region.site;
+    this.who = whoOf(pulse.thread, pulse.nonce);
     this.#control = region.site.control;
     this.#unblockAfterMs = unblockAfterMs;
     this.#start = this.base + RING_HEADER_BYTES / 4;
@@ -167,15 +174,8 @@ abstract class ManySide {
 
 /** One that pushes. */
 export class ManyProducer extends ManySide {
-  readonly #who: number;
   #slot = 0;
   #lap = 0;
-
-  constructor(ring: Ring) {
-    super(ring);
-    const { pulse } = ring.region.site;
-    this.#who = whoOf(pulse.thread, pulse.nonce);
-  }
 
   /** As `Producer.reserve`; the slot is this thread's until `commit` or `abandon`. */
   reserve(_length: number): number {
@@ -233,8 +233,8 @@ export class ManyProducer extends ManySide {
 
   /** Makes the claimed slot this thread's for the moment of filling it. -1 if it was given up. */
   fillClaim(): number {
-    const claimed = wordOf(CLAIMED, this.#lap, this.#who);
-    const busy = wordOf(BUSY, this.#lap, this.#who);
+    const claimed = wordOf(CLAIMED, this.#lap, this.who);
+    const busy = wordOf(BUSY, this.#lap, this.who);
     const slot = this.#slot;
     if (this.words.compareExchange(slot, claimed, busy) === claimed)
       return slot + SLOT_HEADER_WORDS;
@@ -253,7 +253,7 @@ export class ManyProducer extends ManySide {
       const slot = this.slotOf(position);
       const free = wordOf(FREE, lap, 0);
       // Given up by a consumer, because this thread slept since it took the position: another one, then.
-      if (this.words.compareExchange(slot, free, wordOf(state, lap, this.#who)) !== free) continue;
+      if (this.words.compareExchange(slot, free, wordOf(state, lap, this.who)) !== free) continue;
       this.#slot = slot;
       this.#lap = lap;
       return slot + SLOT_HEADER_WORDS;
@@ -290,14 +290,18 @@ export class ManyProducer extends ManySide {
       throw new FabricError("DISCONNECTED", "Cannot push: the queue is closed", {});
   }
 
-  // A slot that the head has passed, and that its consumer never gave back: it died, or sleeps (M3).
+  // A slot whose consumer has died, or that the head has passed with nobody at work in it: one died while it gave it back.
   #takeBack(tail: number, slot: number, word: number): boolean {
-    const head = this.position(HEAD);
-    if (this.distance(head, tail) >= this.capacity || !this.isStuck(tail, word)) return false;
     const state = word & stateMask;
-    if (state !== READY && state !== SKIP) return false;
     const free = wordOf(FREE, this.lapOf(tail), 0);
-    if (this.words.compareExchange(slot, word, free) === word && state === READY)
+    if (state === TAKEN) {
+      if (!this.isGone(word)) return false;
+    } else {
+      const isPassed = this.distance(this.position(HEAD), tail) < this.capacity;
+      const isLeft = state === READY || state === SKIP;
+      if (!isPassed || !isLeft || !this.isStuck(tail, word)) return false;
+    }
+    if (this.words.compareExchange(slot, word, free) === word && state !== SKIP)
       this.words.add(this.base + LOST, 1);
     return true;
   }
@@ -330,50 +334,93 @@ export class ManyConsumer extends ManySide {
     this.span++;
   }
 
-  /** Takes up to `count` values by one compare-exchange. Returns how many. */
+  /** Takes up to `count` values: they are this thread's alone from now on. Returns how many. */
   prepare(count: number): number {
     this.lease.assertLive();
     if (this.span > 0) return this.span;
     for (;;) {
       const head = this.position(HEAD);
-      let ready = 0;
       const most = Math.min(count, BATCH_MAX, this.capacity);
-      for (let next = head; ready < most; ready++, next = this.after(next, 1))
-        if (this.words.load(this.slotOf(next)) !== wordOf(READY, this.lapOf(next), 0)) break;
-      if (ready === 0) {
+      let taken = 0;
+      for (let next = head; taken < most; taken++, next = this.after(next, 1))
+        if (!this.#takeSlot(next)) break;
+      if (taken === 0) {
         if (this.#pass(head)) continue;
         return 0;
       }
-      const to = this.after(head, ready);
-      if (this.words.compareExchange(this.base + HEAD, head, to) !== head) continue;
-      this.span = ready;
+      // If that fails, others have moved it on over slots that they found taken.
+      this.words.compareExchange(this.base + HEAD, head, this.after(head, taken));
+      this.span = taken;
       this.spanAt = head;
-      return ready;
+      return taken;
     }
   }
 
-  /** Gives the slot back. False: it took too long, the slot was taken back, and what was read is void (M3). */
-  release(): boolean {
-    const ready = wordOf(READY, this.#lap, 0);
-    const free = wordOf(FREE, this.lapAfter(this.#lap), 0);
-    const isMine = this.words.compareExchange(this.#slot, ready, free) === ready;
-    this.room.ring();
-    return isMine;
+  /** Whether there is a value to take. Takes none. */
+  hasItem(): boolean {
+    this.lease.assertLive();
+    if (this.span > 0) return true;
+    for (;;) {
+      const head = this.position(HEAD);
+      const ready = wordOf(READY, this.lapOf(head), 0);
+      if (this.words.load(this.slotOf(head)) === ready) return true;
+      if (!this.#pass(head)) return false;
+    }
   }
 
-  // The head's slot holds no value. True: look again. False: empty, or somebody is still at work in it.
+  /** Gives the slot back. Always true (M3). */
+  release(): boolean {
+    this.words.store(this.#slot, wordOf(FREE, this.lapAfter(this.#lap), 0));
+    this.room.ring();
+    return true;
+  }
+
+  /** Puts back what was taken and not popped, where nobody has taken what comes after it; else it is counted as lost. */
+  override leave(): void {
+    const end = this.after(this.spanAt, this.span);
+    const positions = Array.from({ length: this.span }, (_, index) =>
+      this.after(this.spanAt, index),
+    );
+    this.span = 0;
+    if (positions.length === 0) return;
+    for (const position of positions)
+      this.words.store(this.slotOf(position), wordOf(READY, this.lapOf(position), 0));
+    const isBack = this.words.compareExchange(this.base + HEAD, end, this.spanAt) === end;
+    this.items.ring();
+    if (isBack) return;
+    for (const position of positions) {
+      const lap = this.lapOf(position);
+      const [ready, free] = [wordOf(READY, lap, 0), wordOf(FREE, this.lapAfter(lap), 0)];
+      if (this.words.compareExchange(this.slotOf(position), ready, free) === ready)
+        this.words.add(this.base + LOST, 1);
+    }
+    this.room.ring();
+  }
+
+  #takeSlot(position: number): boolean {
+    const lap = this.lapOf(position);
+    const slot = this.slotOf(position);
+    const ready = wordOf(READY, lap, 0);
+    return (
+      this.words.load(slot) === ready &&
+      this.words.compareExchange(slot, ready, wordOf(TAKEN, lap, this.who)) === ready
+    );
+  }
+
+  // The head's slot holds no value to take. True: look again. False: empty, or somebody is still at work in it.
   #pass(head: number): boolean {
     const slot = this.slotOf(head);
     const word = this.words.load(slot);
     if (this.words.load(this.base + HEAD) !== head) return true;
     const lap = this.lapOf(head);
+    const skipped = wordOf(SKIP, lap, 0);
+    const given = wordOf(FREE, this.lapAfter(lap), 0);
     if (word === wordOf(READY, lap, 0)) return true;
-    if (word === wordOf(SKIP, lap, 0)) {
-      const next = this.after(head, 1);
-      if (this.words.compareExchange(this.base + HEAD, head, next) === head) {
-        this.words.compareExchange(slot, word, wordOf(FREE, this.lapAfter(lap), 0));
-        this.room.ring();
-      }
+    if (word === skipped) this.words.compareExchange(slot, skipped, given);
+    const isTaken = (word & stateMask) === TAKEN && word >>> lapShift === (lap & lapMask);
+    if (word === skipped || word === given || isTaken) {
+      this.words.compareExchange(this.base + HEAD, head, this.after(head, 1));
+      if (word === skipped) this.room.ring();
       return true;
     }
     return this.position(TAIL) !== head && this.#giveUp(head);
@@ -384,12 +431,26 @@ export class ManyConsumer extends ManySide {
     const lap = this.lapOf(head);
     const word = this.words.load(slot);
     const state = word & stateMask;
-    if (word >>> lapShift !== (lap & lapMask) || state === READY || state === SKIP) return false;
+    if (word >>> lapShift !== (lap & lapMask)) return false;
+    if (state === FREE) return this.isStuck(head, word) && this.#giveUpRun(head);
+    if (state !== BUSY && state !== CLAIMED) return false;
     // M1: who is filling a slot is never overtaken, only outlived.
-    const mayGo = state === BUSY ? this.isGone(word) : this.isStuck(head, word);
-    if (!mayGo) return false;
+    if (!this.isGone(word) && (state === BUSY || !this.isStuck(head, word))) return false;
     if (this.words.compareExchange(slot, word, wordOf(SKIP, lap, 0)) === word)
       this.words.add(this.base + SKIPPED, 1);
+    return true;
+  }
+
+  // Positions that somebody took and never began to fill. A batch takes several at a time: all of them are given up
+  // together, and if one was only slow it takes others (M2). No claim was torn, so none is counted.
+  #giveUpRun(head: number): boolean {
+    const tail = this.position(TAIL);
+    for (let position = head; position !== tail; position = this.after(position, 1)) {
+      const lap = this.lapOf(position);
+      const free = wordOf(FREE, lap, 0);
+      if (this.words.compareExchange(this.slotOf(position), free, wordOf(SKIP, lap, 0)) !== free)
+        break;
+    }
     return true;
   }
 }

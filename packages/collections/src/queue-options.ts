@@ -31,7 +31,7 @@ export interface QueueStats {
   readonly size: number;
   /** Claims whose producer died, or was too slow, before it committed: skipped, their values never seen. */
   readonly skipped: number;
-  /** Values that a consumer took and never gave back, and that were dropped with it. Only with `many`. */
+  /** Values that a consumer had taken when its thread died. Only with `many`. */
   readonly lost: number;
   readonly isClosed: boolean;
 }
@@ -60,8 +60,16 @@ export function leaseOf(ticket: QueueTicket, attachMem: AttachOptions["attachMem
   return attachMem(ticket.lease);
 }
 
+/** How long a claim may stay open. @throws FabricError `INVALID_ARGUMENT`. */
+export function unblockAfterMsOf({ unblockAfterMs = UNBLOCK_AFTER_MS }: QueueOptions): number {
+  if (typeof unblockAfterMs === "number" && unblockAfterMs >= 0) return unblockAfterMs;
+  throw invalidArgument("unblockAfterMs", "milliseconds from 0 up", unblockAfterMs);
+}
+
 /** The ring that options ask for. @throws FabricError `UNSUPPORTED`. */
 export function shapeOf(capacity: number, stride: number, options: QueueOptions): RingShape {
+  if (typeof options !== "object" || options === null)
+    throw invalidArgument("options", "an object", options);
   const { many = false, records = false } = options;
   if (many && records)
     throw new FabricError("UNSUPPORTED", "Cannot make the queue: records for many is not built", {

@@ -30,7 +30,7 @@ export function block<R>(pending: Pending<R>): R | undefined {
     const { result, announced, sleepMs } = look(pending, wait);
     if (result !== undefined || sleepMs <= 0) return result;
     pending.bell.sleep(announced, sleepMs);
-    wait.slept(sleepMs);
+    wait.slept(pending.bell.hasRung(announced) ? 0 : sleepMs);
   }
 }
 
@@ -41,7 +41,7 @@ export async function rest<R>(pending: Pending<R>): Promise<R | undefined> {
     const { result, announced, sleepMs } = look(pending, wait);
     if (result !== undefined || sleepMs <= 0) return result;
     await pending.bell.rest(announced, sleepMs, pending.ring.region.site.timer);
-    wait.slept(sleepMs);
+    wait.slept(pending.bell.hasRung(announced) ? 0 : sleepMs);
   }
 }
 
@@ -80,13 +80,13 @@ class Wait {
   }
 
   leftMs(): number {
-    // Where time is ticked by hand it may stand still: then what was slept is what passed.
-    const { control } = this.#site;
-    const passedMs = control.handle.manual ? this.#sleptMs : this.#site.nowMs() - this.#startMs;
-    return this.#timeoutMs - passedMs;
+    const passedMs = this.#site.nowMs() - this.#startMs;
+    // Where time is ticked by hand it may stand still: then what was slept through counts too.
+    const { manual } = this.#site.control.handle;
+    return this.#timeoutMs - (manual ? Math.max(passedMs, this.#sleptMs) : passedMs);
   }
 
-  /** Notes a sleep, and announces this thread: it is inside no operation. */
+  /** Notes a sleep that nobody ended, and announces this thread: it is inside no operation. */
   slept(ms: number): void {
     this.#sleptMs += ms;
     this.#site.pulse.announce();

@@ -102,11 +102,8 @@ export function baseOf(region: LeaseRegion): number {
   return region.offset / 4;
 }
 
-/**
- * Makes a ring in a blank region, or joins the same ring that is there already.
- * @throws FabricError `CAPACITY_EXCEEDED` (the lease is too small), `CONFLICT` (something else is there).
- */
-export function formRing(region: LeaseRegion, shape: RingShape): void {
+/** @throws FabricError `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED` (the lease is too small). */
+export function checkBytes(region: LeaseRegion, shape: RingShape): void {
   const bytes = ringBytes(shape);
   if (bytes > region.bytes)
     throw new FabricError(
@@ -114,6 +111,13 @@ export function formRing(region: LeaseRegion, shape: RingShape): void {
       `Cannot make the queue: it takes ${bytes} bytes, the lease has ${region.bytes}`,
       { bytes, leaseBytes: region.bytes, capacity: shape.capacity, stride: shape.stride },
     );
+}
+
+/**
+ * Makes a ring in a blank region, or joins the same ring that is there already.
+ * @throws FabricError `CONFLICT` (something else is there).
+ */
+export function formRing(region: LeaseRegion, shape: RingShape): void {
   const { words } = region.memory;
   const base = baseOf(region);
   // Order F1. The former stores the header (atomic), then the magic (atomic). Whoever sees the magic sees the header.

@@ -1,6 +1,7 @@
 /** Values through a ring: what the codec makes of them, and the views that claims and peeks lend. */
 import {
   FabricError,
+  invalidArgument,
   InvariantError,
   rawCodec,
   type Codec,
@@ -55,6 +56,8 @@ export class ValuePort<T> {
 
   /** @throws FabricError `CAPACITY_EXCEEDED`: the codec's values are longer than a slot. */
   constructor(codec: Codec<T>, region: LeaseRegion, shape: RingShape) {
+    if (typeof codec?.encode !== "function" || typeof codec.decode !== "function")
+      throw invalidArgument("codec", "a codec", codec);
     this.#codec = codec;
     this.#isRaw = (codec as unknown) === rawCodec;
     this.#fixed = codec.fixed;

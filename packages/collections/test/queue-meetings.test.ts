@@ -225,35 +225,28 @@ describe("M2: two threads at a ring for many", { timeout: 60_000 }, () => {
     }
   });
 
-  it("M3: a consumer that slept through its slot's loss gets the next value instead", () => {
+  it("M3: a consumer that lives keeps the value in its hand, however long it sleeps", () => {
     const { fabric, lease, queue: producer } = openRing("many", 1, stride, { unblockAfterMs: 10 });
     const thread = new OtherThread(fabric);
     const consumer = thread.join(lease);
-    const results: (number | undefined)[] = [];
-    for (let step = 0; ; step++) {
-      while (producer.pop() !== undefined);
+    let met = true;
+    for (let step = 0; met; step++) {
       expect(producer.push(at(1))).toBe(true);
-      const { lost } = producer.stats();
       let value: Uint8Array | undefined;
-      let isSecondIn = false;
-      const met = thread.interruptedAt(
+      met = thread.interruptedAt(
         step,
         () => void (value = consumer.pop()),
         () => {
-          producer.push(at(2));
-          fabric.tick(fabric.nowMs() + 10);
-          isSecondIn = producer.push(at(2));
+          for (let look = 0; look < 3; look++) {
+            producer.push(at(2));
+            fabric.tick(fabric.nowMs() + 10);
+          }
         },
       );
-      if (!met) break;
-      const isLost = producer.stats().lost > lost;
-      results.push(value === undefined ? undefined : idOf(value));
-      if (isLost) expect([isSecondIn, value && idOf(value)]).toEqual([true, 2]);
-      else expect(value && idOf(value)).toBe(1);
+      expect([idOf(value as Uint8Array), producer.stats().lost]).toEqual([1, 0]);
+      while (producer.pop() !== undefined);
       expect(step).toBeLessThan(100);
     }
-    expect(results).toContain(2);
-    expect(results).toContain(1);
   });
 
   it("M1: a slot that a live thread is filling is never given up, however long it takes", () => {
@@ -280,8 +273,8 @@ describe("M2: two threads at a ring for many", { timeout: 60_000 }, () => {
       outcomes += consumer.stats().skipped - skippedBefore;
       if (!met) break;
     }
-    expect(outcomes).toBeGreaterThan(0);
-    expect(outcomes).toBeLessThan(3);
+    // No claim was torn.
+    expect(outcomes).toBe(0);
   });
 
   it("a word that looks the same 8,192 laps later is not taken for one that is stuck", () => {
