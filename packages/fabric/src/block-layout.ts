@@ -63,6 +63,9 @@ const version = 1;
 const superblockBlocks = 8;
 const tableAt = 2 * superblockBlocks;
 const textAt = 72;
+/** As `Fabric.open` bounds them: a file that says more was made by nobody. */
+const blocksMax = 2 ** 26;
+const slotsMax = 65_536;
 const phases: readonly Phase[] = ["free", "live", "ending"];
 
 /** How long a tenant's name and a label may be together, in UTF-16 units. */
@@ -128,7 +131,8 @@ export interface SuperblockReading {
 
 /**
  * Reads the superblock through `read`, which fills its target from an offset and says how many bytes there were.
- * @throws FabricError `CORRUPT_RECORD` when neither copy can be read: it may be no block file at all.
+ * @throws FabricError `CORRUPT_RECORD` when neither copy can be read, or says what can't be: it may be no block file at
+ * all; and when the file is too short for the lease slots that it says it has.
  */
 export function readSuperblock(
   read: (offset: number, target: Uint8Array) => number,
@@ -143,6 +147,12 @@ export function readSuperblock(
     throw new FabricError("CORRUPT_RECORD", "Cannot open: not a block file, or its head is lost", {
       record: "superblock",
     });
+  // One copy of each lease record at least must be within the file: only then is its length one of that many slots.
+  if (read(recordAt(shape, 0, 1) - 1, new Uint8Array(1)) < 1)
+    throw new FabricError("CORRUPT_RECORD", "Cannot open: the file ends within its lease table", {
+      record: "superblock",
+      slots: shape.slots,
+    });
   const damagedCopy = shapes.indexOf(undefined);
   return { shape, damagedCopy: damagedCopy < 0 ? undefined : damagedCopy };
 }
@@ -155,6 +165,9 @@ function decodeSuperblock(bytes: Uint8Array<ArrayBuffer>): BlockFileShape | unde
   if (view.getUint32(4, true) !== version) return undefined;
   const numBlocks = view.getUint32(8, true);
   const slots = view.getUint32(12, true);
+  // Before anything is allocated by them.
+  const isSane = numBlocks <= blocksMax && slots >= 8 && slots <= slotsMax && slots % 8 === 0;
+  if (!isSane) return undefined;
   return { storeId: idAt(view, 16), numBlocks, slots };
 }
 
@@ -219,7 +232,8 @@ export function decodeEntry(
     label: textOf(view, textAt + tenantUnits * 2, labelUnits),
   };
   const isInside = entry.first + entry.count <= shape.numBlocks;
-  return isInside ? { generation, entry } : undefined;
+  const isSane = (phase === "free" || entry.count > 0) && !Number.isNaN(entry.deadlineMs);
+  return isInside && isSane ? { generation, entry } : undefined;
 }
 
 /** True if two ids are one. */

@@ -6,6 +6,8 @@
  * second one would lie. Only reopening reads again what the disk holds.
  * Invariant J5: `sync` covers what had been written before it was called: a sync that has begun is waited for, and the
  * next one is shared by all who asked meanwhile (group commit).
+ * Invariant J7: nothing is written before one sync has succeeded. What a process wrote that was killed is read by the next
+ * one, and is not durable yet; what is written by it would else count on bytes that power can still take.
  */
 import { FabricError } from "./errors.ts";
 import { BLOCK_BYTES, type BlockDevice, type Disk } from "./ports.ts";
@@ -21,6 +23,9 @@ export class BlockStore {
   #idle: PromiseWithResolvers<void> | undefined;
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
+  // The first sync (J7); undefined before it, and `isSettled` once it has succeeded.
+  #settling: Promise<void> | undefined;
+  #isSettled = false;
 
   constructor(disk: Disk, name: string) {
     this.#disk = disk;
@@ -67,6 +72,7 @@ export class BlockStore {
   /** Writes all of `source`. If it fails, any part of it may have been written. */
   async write(offset: number, source: Uint8Array): Promise<void> {
     await this.#during("write", async () => {
+      if (!this.#isSettled) await this.#settle();
       let done = 0;
       while (done < source.length) {
         const length = await this.#disk.write(offset + done, source.subarray(done));
@@ -84,7 +90,10 @@ export class BlockStore {
 
   /** Sets the file's length. */
   async truncate(length: number): Promise<void> {
-    await this.#during("truncate", () => this.#disk.truncate(length));
+    await this.#during("truncate", async () => {
+      if (!this.#isSettled) await this.#settle();
+      await this.#disk.truncate(length);
+    });
   }
 
   /** Takes no more operations, and lets the disk go once the last one is done. Idempotent. */
@@ -108,17 +117,26 @@ export class BlockStore {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#syncing = promise;
     try {
-      await this.#during("sync", async () => {
-        try {
-          await this.#disk.sync();
-        } catch (cause) {
-          this.#failure ??= this.#unavailable("sync", cause);
-          throw cause;
-        }
-      });
+      await this.#during("sync", () => this.#syncDisk());
     } finally {
       resolve();
     }
+  }
+
+  async #syncDisk(): Promise<void> {
+    try {
+      await this.#disk.sync();
+      this.#isSettled = true;
+    } catch (cause) {
+      this.#failure ??= this.#unavailable("sync", cause);
+      throw cause;
+    }
+  }
+
+  async #settle(): Promise<void> {
+    // If it fails, so does the store, for good (J4).
+    this.#settling ??= this.#syncDisk();
+    await this.#settling;
   }
 
   async #during(what: string, operation: () => Promise<void>): Promise<void> {

@@ -17,6 +17,9 @@
  * Invariant R4: when a write resolves, both slots are whole and their generations are one apart at most. R3 rests on
  * it: were they two apart, as after that step of 2, the loss of the newer slot would bring its generation up again. So
  * a write after a fallback goes into both slots, the damaged one first (R1).
+ * Invariant R5: no slot is written to before what was read from both of them is durable. What reads newest may be what a
+ * process wrote that died before its flush: R1 would then spare bytes that power can still take, and give up the ones
+ * that were acknowledged. So the blocks are flushed between the look at the slots and the first write after it.
  * Two slots of which neither can be read are `CORRUPT_RECORD`, never taken for "nothing written yet": before its
  * first value a record gets an empty one, generation 0, in slot 1. So a first write that was torn (slot 0 unreadable,
  * slot 1 empty) differs from a value that was lost with nothing beside it.
@@ -89,6 +92,8 @@ export class TwoSlotRecord {
   readonly #slotBlocks: number;
   // What this writer knows of the slots; undefined until it has looked, and again after a write that failed.
   #known: Known | undefined;
+  // True once what it knows is durable (R5): its own writes are, those of another life only after a flush.
+  #isDurable = false;
 
   /** A record over all of `blocks`, 2 at least. @throws FabricError `INVALID_ARGUMENT`. */
   constructor(blocks: RecordBlocks) {
@@ -117,11 +122,10 @@ export class TwoSlotRecord {
       return { state: undefined, generation: 0 };
     }
     const { generation, state } = slots[newest];
-    this.#known = {
-      next: generation + (damaged === undefined ? 1 : 2),
-      target: newest === 0 ? 1 : 0,
-      mend: damaged !== undefined,
-    };
+    const next = generation + (damaged === undefined ? 1 : 2);
+    // Another writer's work, done since: that may be unflushed.
+    if (this.#known?.next !== next) this.#isDurable = false;
+    this.#known = { next, target: newest === 0 ? 1 : 0, mend: damaged !== undefined };
     const reading = { state: generation === 0 ? undefined : state, generation };
     return damaged === undefined ? reading : { ...reading, recovered: { slot: damaged } };
   }
@@ -138,6 +142,10 @@ export class TwoSlotRecord {
         bytesMax: this.bytesMax,
       });
     if (this.#known === undefined) await this.read();
+    // Where nothing is there, nothing can be taken for durable.
+    if (!this.#isDurable && this.#known !== undefined) await this.#blocks.flush();
+    // Whatever becomes of this write, the next one begins with a look and a flush, unless this one succeeds (R5).
+    this.#isDurable = false;
     // Nothing is there yet: the empty value goes first.
     if (this.#known === undefined) {
       await this.#writeSlot(1, 0, nothing);
@@ -148,12 +156,12 @@ export class TwoSlotRecord {
       throw new FabricError("EXHAUSTED", "Cannot write the record: its generations are used up", {
         generation: generationMax,
       });
-    // Whatever becomes of this write, the slots are looked at again before the next one.
     this.#known = undefined;
     await this.#writeSlot(target, next, state);
     const other = target === 0 ? 1 : 0;
     if (mend) await this.#writeSlot(other, next, state);
     this.#known = { next: next + 1, target: other, mend: false };
+    this.#isDurable = true;
     return next;
   }
 

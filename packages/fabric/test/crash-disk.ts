@@ -14,9 +14,11 @@ export class CrashDisk implements RecordBlocks {
   readonly numBlocks: number;
   /** As it reads now. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly #durable: Uint8Array<ArrayBuffer>;
+  #durable: Uint8Array<ArrayBuffer>;
   #pending: Sector[] = [];
   #steps = 0;
+  /** Flushes so far, tried or done. */
+  flushes = 0;
   powerSteps: number;
   /** Fails so many flushes to come, after which nothing that was written before is sure. */
   failFlushes = 0;
@@ -30,6 +32,17 @@ export class CrashDisk implements RecordBlocks {
 
   static blank(numBlocks: number): CrashDisk {
     return new CrashDisk(new Uint8Array(numBlocks * BLOCK_BYTES));
+  }
+
+  /**
+   * The blocks as the next process finds them, when this one was killed and power stayed: what is not flushed can be
+   * read, and is as unsure as before. The steps count anew.
+   */
+  successor(powerSteps: number = Infinity): CrashDisk {
+    const next = new CrashDisk(this.bytes, powerSteps);
+    next.#durable = this.#durable.slice();
+    next.#pending = [...this.#pending];
+    return next;
   }
 
   get isOff(): boolean {
@@ -54,6 +67,7 @@ export class CrashDisk implements RecordBlocks {
 
   async flush(): Promise<void> {
     this.#step();
+    this.flushes++;
     if (this.failFlushes > 0) {
       this.failFlushes--;
       throw new Error("fsync failed");

@@ -1,6 +1,7 @@
 import { BLOCK_BYTES, TwoSlotRecord, type RecordBlocks } from "@selvage/fabric";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { CrashDisk } from "./crash-disk.ts";
 
 /** Blocks that lose power: of what is not flushed, any prefix of bytes may be there afterwards. */
 class CrashingBlocks implements RecordBlocks {
@@ -148,8 +149,9 @@ describe("TwoSlotRecord", () => {
   });
 
   it("looks at its slots again after a failed flush, before it writes", async () => {
-    const blocks = await written(value(1, 9));
+    const blocks = new CrashingBlocks(4);
     const record = new TwoSlotRecord(blocks);
+    await record.write(value(1, 9));
     blocks.failFlush = true;
     await expect(record.write(value(2, 9))).rejects.toThrow("fsync failed");
     blocks.failFlush = false;
@@ -157,6 +159,63 @@ describe("TwoSlotRecord", () => {
     expect(await record.write(value(3, 9))).toBe(3);
     expect((await new TwoSlotRecord(blocks).read()).state).toEqual(value(3, 9));
   });
+
+  it("R5: flushes what it found before it writes, once, and again after a write that failed", async () => {
+    const disk = CrashDisk.blank(2);
+    await new TwoSlotRecord(disk).write(value(1, 9));
+    const record = new TwoSlotRecord(disk);
+    const before = disk.bytes.slice();
+    disk.failFlushes = 1;
+    await expect(record.write(value(2, 9))).rejects.toThrow("fsync failed");
+    expect(disk.bytes).toEqual(before);
+    const counted = async (): Promise<number> => {
+      const { flushes } = disk;
+      await record.write(value(3, 9));
+      return disk.flushes - flushes;
+    };
+    expect([await counted(), await counted()]).toEqual([2, 1]);
+    disk.failFlushes = 1;
+    await expect(record.write(value(4, 9))).rejects.toThrow("fsync failed");
+    expect([await counted(), await counted()]).toEqual([2, 1]);
+    // Another one's value, found since, may be unflushed too.
+    await new TwoSlotRecord(disk).write(value(5, 9));
+    await record.read();
+    expect([await counted(), await counted()]).toEqual([2, 1]);
+  });
+
+  it.each([1, 2])(
+    "R5: processes that die with writes unflushed, and power then, lose nothing acknowledged (%i blocks a slot)",
+    async (slotBlocks) => {
+      const seen = new Set<number>();
+      // Writes of three lives, one after the other, each cut at any step; power fails at the last one's cut.
+      const live = async (life: number, disk: CrashDisk, acknowledged: number): Promise<void> => {
+        for (let steps = 0; ; steps++) {
+          const now = disk.successor(steps);
+          const record = new TwoSlotRecord(now);
+          const isDone = await record.write(value(life, slotBlocks * 400)).then(
+            () => true,
+            () => false,
+          );
+          const known = isDone ? life : acknowledged;
+          if (life < 5) await live(life + 1, now, known);
+          else
+            for (const image of now.images()) {
+              const { state } = await new TwoSlotRecord(new CrashDisk(image)).read();
+              expect(state?.length).toBe(slotBlocks * 400);
+              expect(state?.[0]).toBeGreaterThanOrEqual(known);
+              seen.add(state?.[0] ?? 0);
+            }
+          if (isDone) return;
+        }
+      };
+      const first = CrashDisk.blank(2 * slotBlocks);
+      const record = new TwoSlotRecord(first);
+      for (const byte of [1, 2]) await record.write(value(byte, slotBlocks * 400));
+      await live(3, first, 2);
+      expect([...seen].toSorted()).toEqual([2, 3, 4, 5]);
+    },
+    60_000,
+  );
 
   it("refuses a value that is too long, and too few blocks", async () => {
     const record = new TwoSlotRecord(new CrashingBlocks(2));

@@ -133,15 +133,16 @@ describe("HandoffWriter", () => {
   it("looks again after a publication that failed, and takes its own attempt for its own", async () => {
     const disk = await published(1);
     const writer = await HandoffWriter.open(disk, "parse");
+    await writer.publish(at(2));
     disk.failFlushes = 1;
-    await expect(writer.publish(at(2))).rejects.toThrow("fsync failed");
+    await expect(writer.publish(at(3))).rejects.toThrow("fsync failed");
     // The bytes are there, and were not acknowledged; the next publication is newer than they are.
-    expect((await writer.publish(at(3))).generation).toBe(3);
+    expect((await writer.publish(at(4))).generation).toBe(4);
     // Another's publication in its place makes it stale.
     disk.failFlushes = 1;
-    await expect(writer.publish(at(4))).rejects.toThrow("fsync failed");
-    await (await HandoffWriter.open(disk, "parse")).publish(at(5));
-    expect(await codeOf(writer.publish(at(6)))).toBe("STALE_EPOCH");
+    await expect(writer.publish(at(5))).rejects.toThrow("fsync failed");
+    await (await HandoffWriter.open(disk, "parse")).publish(at(6));
+    expect(await codeOf(writer.publish(at(7)))).toBe("STALE_EPOCH");
   });
 
   it("says CORRUPT_RECORD when what it published was undone behind its back", async () => {

@@ -6,15 +6,26 @@
  * second one, in this process too, and the kernel lets go of it when the process dies, however it does: no stale locks.
  * The file beside stays, empty.
  *
+ * The lock can be lost: POSIX drops it when this process closes any descriptor of `PATH.lock`, as after reading that file.
+ * So a writer also puts an id of its own into `PATH.writer`, and looks before each write, after each read and after each
+ * sync whether it is still there. Once it is another one's, a new writer has come, and this one stops: what it
+ * acknowledged counted before the other one came, and at most a write that was under way by then comes after.
+ *
+ * What a process wrote that was killed is read by the next one, though it was never synced: so a writer syncs the file
+ * before it reads from it. Only then is what it finds what a power cut would leave.
+ *
  * A new file is written under another name, synced, renamed, and its folder synced: after any crash it is there with all
  * that it must hold, or not at all.
  */
+import { randomBytes } from "node:crypto";
 import {
   closeSync,
+  constants,
   existsSync,
   fdatasync,
   fsync,
   fstat,
+  fstatSync,
   fsyncSync,
   ftruncate,
   openSync,
@@ -22,6 +33,7 @@ import {
   readSync,
   realpathSync,
   renameSync,
+  rmSync,
   unlinkSync,
   write,
   writeSync,
@@ -33,6 +45,7 @@ import {
   diskBlockDevice,
   FabricError,
   invalidArgument,
+  isFabricError,
   type BlockDevice,
   type Disk,
   type DiskRequest,
@@ -57,17 +70,22 @@ export function openDisk({ path, access, image }: DiskRequest): Disk {
   if (access === "read")
     return new FileDisk(
       opening(path, () => openSync(file, "r")),
-      () => {},
+      anyone,
     );
   const unlock = lock(file);
   try {
-    const fd = opening(path, () => {
+    return opening(path, () => {
       if (!existsSync(file)) create(file, image());
       // Each time: whoever made it may have failed to.
       syncFolder(dirname(file));
-      return openSync(file, "r+");
+      const claim = new WriterClaim(file, unlock);
+      try {
+        return new FileDisk(openDurable(file), claim);
+      } catch (thrown) {
+        claim.release();
+        throw thrown;
+      }
     });
-    return new FileDisk(fd, unlock);
   } catch (thrown) {
     unlock();
     throw thrown;
@@ -133,19 +151,79 @@ export function scratchBlockDevice(folder: string, numBlocks: number): BlockDevi
     unlinkSync(path);
     return opened;
   });
-  return diskBlockDevice(new FileDisk(fd, () => {}), numBlocks, `a scratch file in ${folder}`);
+  return diskBlockDevice(new FileDisk(fd, anyone), numBlocks, `a scratch file in ${folder}`);
+}
+
+/** The right to use a file. */
+interface Claim {
+  /** Throws once somebody else has it. */
+  check(): void;
+  /** Once. */
+  release(): void;
+}
+
+/** Of a file that has no writer to be told from others. */
+const anyone: Claim = { check: () => {}, release: () => {} };
+
+const claimBytes = 16;
+
+/** A writer's id, in `PATH.writer`. One read from the page cache a look. */
+class WriterClaim implements Claim {
+  readonly #file: string;
+  readonly #unlock: () => void;
+  readonly #fd: number;
+  readonly #id: Buffer = randomBytes(claimBytes);
+  readonly #found: Buffer = Buffer.alloc(claimBytes);
+
+  /** Takes the file over from whoever had it. The lock is held. */
+  constructor(file: string, unlock: () => void) {
+    this.#file = file;
+    this.#unlock = unlock;
+    // The same file for each writer in turn: the one before sees what is written into it.
+    const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+    this.#fd = openSync(`${file}.writer`, O_RDWR | O_CREAT | O_NOFOLLOW, ownerOnly);
+    try {
+      if (writeSync(this.#fd, this.#id, 0, claimBytes, 0) < claimBytes)
+        throw new Error(`${file}.writer took no more bytes`);
+    } catch (thrown) {
+      closeSync(this.#fd);
+      throw thrown;
+    }
+  }
+
+  get #isOurs(): boolean {
+    return (
+      readSync(this.#fd, this.#found, 0, claimBytes, 0) === claimBytes &&
+      this.#found.equals(this.#id)
+    );
+  }
+
+  check(): void {
+    if (this.#isOurs) return;
+    throw new Error(`another writer has opened ${this.#file}: the lock beside it was lost`);
+  }
+
+  release(): void {
+    try {
+      // Another one's stays.
+      if (this.#isOurs) rmSync(`${this.#file}.writer`, { force: true });
+    } finally {
+      closeSync(this.#fd);
+      this.#unlock();
+    }
+  }
 }
 
 /** A file, by its descriptor. */
 class FileDisk implements Disk {
   readonly #fd: number;
-  readonly #unlock: () => void;
+  readonly #claim: Claim;
   // A file's length is not what fdatasync is for: after a truncation everything is synced.
   #isResized = false;
 
-  constructor(fd: number, unlock: () => void) {
+  constructor(fd: number, claim: Claim) {
     this.#fd = fd;
-    this.#unlock = unlock;
+    this.#claim = claim;
   }
 
   readNow(offset: number, target: Uint8Array): number {
@@ -154,10 +232,12 @@ class FileDisk implements Disk {
 
   async read(offset: number, target: Uint8Array): Promise<number> {
     const { bytesRead } = await readAsync(this.#fd, target, 0, target.length, offset);
+    this.#claim.check();
     return bytesRead;
   }
 
   async write(offset: number, source: Uint8Array): Promise<number> {
+    this.#claim.check();
     const { bytesWritten } = await writeAsync(this.#fd, source, 0, source.length, offset);
     return bytesWritten;
   }
@@ -166,9 +246,12 @@ class FileDisk implements Disk {
     const isResized = this.#isResized;
     this.#isResized = false;
     await (isResized ? fsyncAsync(this.#fd) : fdatasyncAsync(this.#fd));
+    // What is acknowledged now was read by whoever comes later.
+    this.#claim.check();
   }
 
   async truncate(length: number): Promise<void> {
+    this.#claim.check();
     await ftruncateAsync(this.#fd, length);
     await this.#mergeExtents(length);
     this.#isResized = true;
@@ -176,7 +259,7 @@ class FileDisk implements Disk {
 
   close(): void {
     closeSync(this.#fd);
-    this.#unlock();
+    this.#claim.release();
   }
 
   // A file that was once in more than four pieces keeps a block for their index on ext4, also when they are gone, until
@@ -184,6 +267,7 @@ class FileDisk implements Disk {
   async #mergeExtents(length: number): Promise<void> {
     const { blocks, blksize } = await fstatAsync(this.#fd);
     if (blocks * BLOCK_BYTES <= Math.ceil(length / blksize) * blksize) return;
+    this.#claim.check();
     await writeAsync(this.#fd, new Uint8Array(BLOCK_BYTES), 0, BLOCK_BYTES, length);
     await fdatasyncAsync(this.#fd);
     await ftruncateAsync(this.#fd, length);
@@ -210,12 +294,17 @@ function lock(file: string): () => void {
     const message = `Cannot open ${file}: another fabric, here or in another process, is its writer`;
     throw new FabricError("CONFLICT", message, { path: file }, { cause });
   }
-  return () => database.close();
+  // Idempotent.
+  return () => {
+    if (database.isOpen) database.close();
+  };
 }
 
 function create(file: string, image: Uint8Array): void {
   const draft = `${file}.new`;
-  const fd = openSync(draft, "w", ownerOnly);
+  // One that was left by a crash, or a link that somebody put there: never written through.
+  rmSync(draft, { force: true });
+  const fd = openSync(draft, "wx", ownerOnly);
   try {
     for (let done = 0; done < image.length;) done += writeSync(fd, image, done);
     fsyncSync(fd);
@@ -226,6 +315,25 @@ function create(file: string, image: Uint8Array): void {
     closeSync(fd);
   }
   renameSync(draft, file);
+}
+
+// Opens a file to write, with all that can be read from it durable.
+function openDurable(file: string): number {
+  const fd = openSync(file, "r+");
+  try {
+    const { nlink } = fstatSync(fd);
+    if (nlink > 1)
+      throw new FabricError(
+        "CONFLICT",
+        `Cannot open ${file}: it has ${nlink} hard links, and each name has a lock of its own`,
+        { path: file, links: nlink },
+      );
+    fsyncSync(fd);
+    return fd;
+  } catch (thrown) {
+    closeSync(fd);
+    throw thrown;
+  }
 }
 
 function syncFolder(path: string): void {
@@ -241,7 +349,7 @@ function opening<T>(path: string, open: () => T): T {
   try {
     return open();
   } catch (cause) {
-    throw unavailable(path, cause);
+    throw isFabricError(cause) ? cause : unavailable(path, cause);
   }
 }
 
