@@ -29,11 +29,13 @@ import {
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
 import { forgetThread } from "./thread-registry.ts";
 import {
+  checkAddress,
   checkTicket,
   formatId,
   parseId,
   type BlockTicket,
   type FabricTicket,
+  type LeaseAddress,
   type MemTicket,
 } from "./ticket.ts";
 
@@ -241,6 +243,25 @@ export class Fabric implements Disposable, AsyncDisposable {
     if (!isHere || !record.lease.isLive)
       throw durable?.whyNot(ticket) ?? endedOrUnknown(this.control, ticket);
     return record.lease;
+  }
+
+  /**
+   * The lease that an address names, a locator's or a ticket's, if this fabric has granted it and it stands. An address
+   * grants nothing by itself: whoever has the fabric has the authority.
+   * @throws FabricError `INVALID_ARGUMENT`, `NOT_FOUND`, `LEASE_EXPIRED`, `REVOKED`.
+   */
+  leaseAt(address: LeaseAddress & { readonly kind: "queue" | "mem" }): MemLease;
+  leaseAt(address: LeaseAddress & { readonly kind: "block" }): BlockLease;
+  leaseAt(address: LeaseAddress): MemLease | BlockLease;
+  leaseAt(address: LeaseAddress & { readonly kind?: string }): MemLease | BlockLease {
+    const { kind, leaseId, slot, generation } = checkAddress(address);
+    const lease = this.#lessor.slots.at(slot)?.lease;
+    const isHere = lease?.generation === generation && this.control.hasId(slot, parseId(leaseId));
+    if (lease === undefined || !isHere || !lease.isLive)
+      throw endedOrUnknown(this.control, address);
+    if (kind !== undefined && (kind === "block") !== (lease.kind === "block"))
+      throw invalidArgument("address.kind", `"${lease.kind}"`, kind);
+    return lease;
   }
 
   /** The leases that stand, in no order. */

@@ -99,5 +99,5 @@ export { TimingWheel } from "./timing-wheel.ts";
 export { TwoSlotRecord } from "./two-slot-record.ts";
 export type { RecordBlocks, RecordReading } from "./two-slot-record.ts";
 export { formatId, parseId } from "./ticket.ts";
-export type { BlockTicket, FabricTicket, MemTicket } from "./ticket.ts";
+export type { BlockTicket, FabricTicket, LeaseAddress, MemTicket } from "./ticket.ts";
 export { isUtf8, plainText } from "./utf8.ts";

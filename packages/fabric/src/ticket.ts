@@ -32,6 +32,14 @@ export interface MemTicket extends FabricTicket {
   readonly arenaBytes: number;
 }
 
+/** Which lease, among those of a fabric. */
+export interface LeaseAddress {
+  /** 32 hexadecimal digits. */
+  readonly leaseId: string;
+  readonly slot: number;
+  readonly generation: number;
+}
+
 /**
  * Reaches a block lease of the same fabric; of a block file, whoever has opened it, in whichever process. Plain JSON,
  * to be kept anywhere.
@@ -63,6 +71,15 @@ export function parseId(text: unknown, name: string = "leaseId"): Int32Array {
   for (let word = 0; word < 4; word++)
     id[word] = Number.parseInt(text.slice(word * 8, word * 8 + 8), 16) | 0;
   return id;
+}
+
+/** Checks the shape of an address that came from outside. @throws FabricError `INVALID_ARGUMENT`. */
+export function checkAddress<A extends LeaseAddress>(address: A): A {
+  const { leaseId, slot, generation } = (address ?? {}) as Partial<LeaseAddress>;
+  parseId(leaseId, "address.leaseId");
+  if (!isCount(slot)) throw invalidArgument("address.slot", "a slot index", slot);
+  if (!isCount(generation)) throw invalidArgument("address.generation", "a generation", generation);
+  return address;
 }
 
 /** Checks the shape of a ticket that came from outside. @throws FabricError `INVALID_ARGUMENT`. */

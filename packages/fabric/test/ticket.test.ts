@@ -156,3 +156,39 @@ describe("formatId() and parseId()", () => {
     },
   );
 });
+
+describe("Fabric.leaseAt()", () => {
+  const addressOf = (lease: { leaseId: string; slot: number; generation: number }) => ({
+    leaseId: lease.leaseId,
+    slot: lease.slot,
+    generation: lease.generation,
+  });
+
+  it("gives the lease that an address names, of either kind", async () => {
+    const { fabric, lease } = granted();
+    const blocks = await fabric.block().minBlocks(1).acquire();
+    expect(fabric.leaseAt({ kind: "queue", ...addressOf(lease) })).toBe(lease);
+    expect(fabric.leaseAt({ kind: "block", ...addressOf(blocks) })).toBe(blocks);
+    expect(fabric.leaseAt(lease.ticket())).toBe(lease);
+  });
+
+  it("refuses what is no address, another kind, and a lease that has ended or never was", async () => {
+    const { fabric, lease } = granted();
+    const address = addressOf(lease);
+    const cases: [unknown, string][] = [
+      [undefined, "INVALID_ARGUMENT"],
+      [{ ...address, leaseId: "x" }, "INVALID_ARGUMENT"],
+      [{ ...address, slot: -1 }, "INVALID_ARGUMENT"],
+      [{ ...address, kind: "block" }, "INVALID_ARGUMENT"],
+      [{ ...address, leaseId: "0".repeat(32) }, "NOT_FOUND"],
+      [{ ...address, slot: 1e6 }, "NOT_FOUND"],
+    ];
+    for (const [came, code] of cases)
+      expect(
+        codeOf(() => fabric.leaseAt(came as never)),
+        code,
+      ).toBe(code);
+    lease.release();
+    expect(codeOf(() => fabric.leaseAt(address))).toBe("LEASE_EXPIRED");
+  });
+});

@@ -7,15 +7,15 @@
  *       4  lease id, 16 bytes      20  slot      24  generation      28  numbers of the kind, 64 bits each
  * ```
  */
-import { FabricError, formatId, invalidArgument, parseId } from "@selvage/fabric";
+import {
+  FabricError,
+  formatId,
+  invalidArgument,
+  parseId,
+  type LeaseAddress,
+} from "@selvage/fabric";
 
-/** The lease that a resource lives in. */
-export interface LeaseAddress {
-  /** 32 hexadecimal digits. */
-  readonly leaseId: string;
-  readonly slot: number;
-  readonly generation: number;
-}
+export type { LeaseAddress } from "@selvage/fabric";
 
 /** A ring in a memory lease. */
 export interface QueueLocator extends LeaseAddress {
