@@ -23,3 +23,5 @@ export type {
   MemRegionLocator,
   QueueLocator,
 } from "./locators.ts";
+export { inTurn, keyOf } from "./record-turns.ts";
+export type { RecordKey } from "./record-turns.ts";
