@@ -5,7 +5,7 @@ import type { ColdBlocks } from "@selvage/collections";
 /** What is on the blocks after a crash, as a choice among the sectors that were in flight. */
 export interface Wreck {
   readonly durable: Uint8Array<ArrayBuffer>;
-  /** Sectors that were written and not flushed, with their newest bytes. */
+  /** Sectors that were written and not flushed, in their order. */
   readonly inFlight: readonly (readonly [block: number, bytes: Uint8Array])[];
 }
 
@@ -23,12 +23,22 @@ export class CrashingBlocks implements ColdBlocks {
   /** Thrown by the operation `failAt`, and by it alone; undefined: power is lost for good. */
   fault: Error | undefined;
   #durable: Uint8Array<ArrayBuffer>;
-  readonly #inFlight = new Map<number, Uint8Array>();
+  readonly #inFlight: (readonly [block: number, bytes: Uint8Array])[] = [];
 
   constructor(from: number | Uint8Array) {
     this.#durable =
       typeof from === "number" ? new Uint8Array(from * BLOCK_BYTES) : new Uint8Array(from);
     this.numBlocks = this.#durable.length / BLOCK_BYTES;
+  }
+
+  /**
+   * The blocks as the next process finds them, when this one was killed and power stayed: what was in flight can be read,
+   * and power can still take any of it. The operations count anew.
+   */
+  successor(): CrashingBlocks {
+    const next = new CrashingBlocks(this.#durable);
+    next.#inFlight.push(...this.#inFlight);
+    return next;
   }
 
   /** What is there if power is lost now. */
@@ -45,7 +55,7 @@ export class CrashingBlocks implements ColdBlocks {
       const block = index + at / BLOCK_BYTES;
       if (block >= this.numBlocks) throw new Error(`beyond the blocks: ${block}`);
       const from = block * BLOCK_BYTES;
-      target.set(this.#inFlight.get(block) ?? this.#durable.subarray(from, from + BLOCK_BYTES), at);
+      target.set(this.#newest(block) ?? this.#durable.subarray(from, from + BLOCK_BYTES), at);
     }
   }
 
@@ -59,7 +69,11 @@ export class CrashingBlocks implements ColdBlocks {
     this.#begin();
     await Promise.resolve();
     for (const [block, bytes] of this.#inFlight) this.#durable.set(bytes, block * BLOCK_BYTES);
-    this.#inFlight.clear();
+    this.#inFlight.length = 0;
+  }
+
+  #newest(block: number): Uint8Array | undefined {
+    return this.#inFlight.findLast(([index]) => index === block)?.[1];
   }
 
   #land(index: number, bytes: Uint8Array): void {
@@ -69,7 +83,7 @@ export class CrashingBlocks implements ColdBlocks {
     )
       throw new Error(`beyond the blocks: ${index}`);
     for (let at = 0; at < bytes.length; at += BLOCK_BYTES)
-      this.#inFlight.set(index + at / BLOCK_BYTES, bytes.slice(at, at + BLOCK_BYTES));
+      this.#inFlight.push([index + at / BLOCK_BYTES, bytes.slice(at, at + BLOCK_BYTES)]);
   }
 
   #begin(onCrash: () => void = () => {}): void {

@@ -186,3 +186,63 @@ describe("a crash at every write and sync, with any part of what was not synced 
     },
   );
 });
+
+/** A released lease stands with its bytes and what was acknowledged of it, or is over; which one, or until when. */
+async function standsOrEnded(
+  fabric: ReturnType<typeof openSim>["fabric"],
+  set: Scene,
+  acknowledged: readonly Acknowledged["what"][],
+): Promise<string> {
+  expect(fabric.blockDamage()).toEqual([]);
+  const lease = await fabric.attachBlock(set.ticket).catch(() => undefined);
+  const deadlines = acknowledged.filter((what) => typeof what === "number");
+  if (lease === undefined) {
+    expect(deadlines).toEqual([]);
+    return ended(fabric, set, "LEASE_EXPIRED");
+  }
+  expect(acknowledged).not.toContain(true);
+  expect(lease.expiresAtMs).toBeGreaterThanOrEqual(Math.max(0, ...deadlines));
+  expect(await bytesOf(lease)).toEqual(filled(0xaa, 2));
+  await checkOthers(fabric);
+  return String(lease.expiresAtMs - START_MS);
+}
+
+describe("a process that is killed, and power that fails while the next one works", () => {
+  const acts = {
+    renewal: ({ lease }: Scene) => lease.renew(5_000),
+    release: async ({ lease }: Scene) => {
+      lease.release();
+      await lease.settle();
+      return true;
+    },
+  };
+  it.each(["renewal", "release"] as const)(
+    "J7: keep what was acknowledged by either, with any part of what neither synced kept (%s)",
+    async (name) => {
+      const seen = new Set<string>();
+      for (let killed = 0; ; killed++) {
+        const { scene: set, acknowledged, isCut } = await cut(killed, acts[name], true);
+        for (let at = 0; ; at++) {
+          const { fabric, disk } = openSim(set.host, set.disk.left());
+          disk.crashAt = at;
+          const known = [acknowledged.what];
+          const act = async (): Promise<void> => {
+            const lease = await fabric.attachBlock(set.ticket).catch(() => undefined);
+            known.push(await lease?.renew(7_000));
+          };
+          void act();
+          await quiet();
+          for (const platter of disk.platters()) {
+            const { fabric: last } = openSim(set.host, platter);
+            await quiet();
+            seen.add(await standsOrEnded(last, set, known));
+          }
+          if (!disk.hasCrashed) break;
+        }
+        if (!isCut) break;
+      }
+      const expected = name === "renewal" ? ["1000", "5000", "7000"] : ["1000", "ended"];
+      expect([...seen].toSorted()).toEqual(expected);
+    },
+  );
+});

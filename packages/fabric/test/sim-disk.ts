@@ -15,6 +15,8 @@ type Pending =
 /** What a disk holds: plain data, so that one crash can be looked at in many ways. */
 export interface Platter {
   readonly bytes: Uint8Array;
+  /** What a process that was killed had not synced: it can be read, and power can still take any of it. */
+  readonly unsynced?: readonly Pending[];
 }
 
 /** One operation of a disk, by its number. */
@@ -43,6 +45,7 @@ export class SimDisk implements Disk {
 
   constructor(platter: Platter) {
     this.#durable = platter.bytes.slice();
+    this.#pending = [...(platter.unsynced ?? [])];
   }
 
   /** What a reader sees now: everything, synced or not. */
@@ -53,6 +56,11 @@ export class SimDisk implements Disk {
   /** How many changes are not synced. */
   get unsynced(): number {
     return this.#pending.length;
+  }
+
+  /** What the next process finds when this one was killed, and power stayed. */
+  left(): Platter {
+    return { bytes: this.#durable, unsynced: this.#pending };
   }
 
   /** What is there after power comes back, if of the unsynced changes those are kept whose bit is set. */

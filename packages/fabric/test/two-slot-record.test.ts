@@ -212,7 +212,7 @@ describe("TwoSlotRecord", () => {
       const record = new TwoSlotRecord(first);
       for (const byte of [1, 2]) await record.write(value(byte, slotBlocks * 400));
       await live(3, first, 2);
-      expect([...seen].toSorted()).toEqual([2, 3, 4, 5]);
+      expect([...seen].toSorted((a, b) => a - b)).toEqual([2, 3, 4, 5]);
     },
     60_000,
   );
