@@ -3,6 +3,7 @@
  * suite has options of its own: `--size`, `--capacity`, `--codec`, `--threads`, `--seconds`, `--compare`.
  * Progress goes to stderr, the table to stdout, and with `--json` one document after it.
  */
+import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
@@ -48,6 +49,11 @@ function parseRounds(text: string): number {
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new InvalidArgumentError("expected a whole number above 0");
   return rounds;
+}
+
+function parseFile(text: string): string {
+  if (!existsSync(text)) throw new InvalidArgumentError("expected a file that is there");
+  return text;
 }
 
 function parseSizes(text: string): readonly number[] {
@@ -121,7 +127,7 @@ const program = new Command("bench")
   )
   .option("--threads <n>", "queue: 1, 2 or 1,2", parseThreads)
   .option("--seconds <n>", "queue: how long the suite may take, about", parseRounds)
-  .option("--compare <file>", "queue: an earlier run's --json document")
+  .option("--compare <file>", "queue: what an earlier run printed with --json", parseFile)
   .action(run);
 
 await program.parseAsync();

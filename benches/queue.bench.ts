@@ -375,7 +375,10 @@ function drawCharts(results: readonly Result[], folder: string): void {
 
 /** Each result with its ratio to the same one of an earlier run's document: above 1, this run is faster. */
 function compared(results: readonly Result[], file: string): readonly Result[] {
-  const before = JSON.parse(readFileSync(file, "utf8")) as { readonly results: readonly Result[] };
+  const text = readFileSync(file, "utf8");
+  // The document alone, or all that `--json` printed: the table comes first.
+  const document = text.slice(text.startsWith("{") ? 0 : text.lastIndexOf("\n{\n") + 1);
+  const before = JSON.parse(document) as { readonly results: readonly Result[] };
   return results.map((result) => {
     const { name, size, threads } = result;
     const earlier = before.results.find(

@@ -11,7 +11,7 @@ export interface FuzzOutcome {
 
 const kinds = ["slots", "records", "many"] as const;
 /** Words of the header that mean something: see `docs/memory-map.md`. */
-export const headerWords: readonly number[] = [
+const headerWords: readonly number[] = [
   0, 1, 2, 3, 4, 5, 6, 32, 33, 64, 65, 96, 97, 98, 99, 100, 101, 128, 129, 160, 161, 192, 193, 224,
 ];
 const around = 0x5a;

@@ -54,7 +54,7 @@ export class QueueHand {
   }
 }
 
-export async function until(isDone: () => boolean): Promise<void> {
+async function until(isDone: () => boolean): Promise<void> {
   const startMs = performance.now();
   while (!isDone()) {
     if (performance.now() - startMs > patienceMs) throw new Error("waited in vain");

@@ -24,7 +24,7 @@
 import { FabricError, invalidArgument, type LeaseRegion } from "@selvage/fabric";
 
 /** How a ring is shared, and what its slots are. */
-export type RingKind = "slots" | "records" | "many";
+type RingKind = "slots" | "records" | "many";
 
 /** The shape of a ring. */
 export interface RingShape {
@@ -40,9 +40,9 @@ export const RING_HEADER_BYTES = 1_024;
 /** Words of a slot's own header. */
 export const SLOT_HEADER_WORDS = 2;
 /** The longest value: what the length word of a slot holds, and half of what an arena does. */
-export const STRIDE_MAX: number = 2 ** 30;
+const STRIDE_MAX: number = 2 ** 30;
 /** The most slots. */
-export const CAPACITY_MAX: number = 2 ** 24;
+const CAPACITY_MAX: number = 2 ** 24;
 
 /** Word offsets in the header. */
 export const TAIL = 32;
@@ -50,13 +50,11 @@ export const TAIL_COUNT = 33;
 export const HEAD = 64;
 export const HEAD_COUNT = 65;
 export const PRODUCER = 96;
-export const PRODUCER_NONCE = 97;
 export const CLAIM = 98;
 export const CLAIM_LAST = 99;
 export const SKIPPED = 100;
 export const LOST = 101;
 export const CONSUMER = 128;
-export const CONSUMER_NONCE = 129;
 export const ITEMS_BELL = 160;
 export const ROOM_BELL = 192;
 export const CLOSED = 224;
@@ -89,7 +87,7 @@ export function ringBytes(shape: RingShape): number {
 }
 
 /** @throws FabricError `INVALID_ARGUMENT`. */
-export function checkShape({ kind, capacity, stride }: RingShape): void {
+function checkShape({ kind, capacity, stride }: RingShape): void {
   if (!kinds.includes(kind)) throw invalidArgument("kind", `one of ${kinds.join(", ")}`, kind);
   if (!Number.isInteger(capacity) || capacity < 1 || capacity > CAPACITY_MAX)
     throw invalidArgument("capacity", `a whole number from 1 to ${CAPACITY_MAX}`, capacity);

@@ -157,13 +157,13 @@ describe("formatId() and parseId()", () => {
   );
 });
 
-describe("Fabric.leaseAt()", () => {
-  const addressOf = (lease: { leaseId: string; slot: number; generation: number }) => ({
-    leaseId: lease.leaseId,
-    slot: lease.slot,
-    generation: lease.generation,
-  });
+const addressOf = (lease: { leaseId: string; slot: number; generation: number }) => ({
+  leaseId: lease.leaseId,
+  slot: lease.slot,
+  generation: lease.generation,
+});
 
+describe("Fabric.leaseAt()", () => {
   it("gives the lease that an address names, of either kind", async () => {
     const { fabric, lease } = granted();
     const blocks = await fabric.block().minBlocks(1).acquire();
