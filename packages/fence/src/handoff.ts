@@ -215,7 +215,7 @@ export class HandoffReader {
    * The newest state again and again: now, if there is one, and whenever it is newer. States in between may be left out.
    * A write on this thread wakes it at once; others are found by looking every `periodMs`. One watch a reader: two
    * would share what `poll` gives.
-   * @throws FabricError as `poll`; the signal's reason.
+   * @throws FabricError `INVALID_ARGUMENT`, as `poll`; the signal's reason.
    *
    * @example
    * ```ts
@@ -236,7 +236,9 @@ export class HandoffReader {
    * ```
    */
   async *watch(options: WatchOptions): AsyncGenerator<HandoffState, void, undefined> {
-    const { timer, periodMs = periodMsDefault, signal } = options;
+    const { timer, periodMs = periodMsDefault, signal } = (options ?? {}) as Partial<WatchOptions>;
+    if (typeof timer?.after !== "function")
+      throw invalidArgument("options.timer", "a Timer: on Node, systemTimer", timer);
     if (typeof periodMs !== "number" || !(periodMs > 0 && periodMs <= WATCH_PERIOD_MS_MAX))
       throw invalidArgument(
         "periodMs",

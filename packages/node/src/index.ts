@@ -7,6 +7,8 @@ export { fileBlockDevice, scratchBlockDevice } from "./block-file.ts";
 export { Executor } from "./executor.ts";
 export { attachments, Fabric } from "./fabric.ts";
 export { FabricQueue } from "./fabric-queue.ts";
+export { HandoffReader } from "./handoff.ts";
+export type { WatchOptions } from "./handoff.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";

@@ -106,12 +106,12 @@ export {
   Fenced,
   FenceEpoch,
   FenceGuard,
-  HandoffReader,
   HandoffWriter,
+  type BlockRegionLocator,
   type HandoffState,
   type Locator,
+  type MemRegionLocator,
   type QueueLocator,
-  type WatchOptions,
 } from "@selvage/fence";
 export {
   Durable,
@@ -155,10 +155,13 @@ export {
   Fabric,
   FabricQueue,
   fileBlockDevice,
+  HandoffReader,
   msgpackCodec,
   openTaskThreads,
   scratchBlockDevice,
   SystemClock,
   systemText,
+  systemTimer,
   type TaskThreadsOptions,
+  type WatchOptions,
 } from "@selvage/node";
