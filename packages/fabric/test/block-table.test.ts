@@ -1,5 +1,12 @@
-import type { BlockTicket } from "@selvage/fabric";
+import { BlockTable, type BlockTicket } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
+import {
+  emptyEntry,
+  encodeEntry,
+  encodeSuperblock,
+  recordAt,
+  superblockAt,
+} from "../src/block-layout.ts";
 import {
   codeOf,
   imbalances,
@@ -47,8 +54,61 @@ describe("J3: any single bit that flips in the table", () => {
     const other = await used();
     bytes.set(other.bytes.subarray(recordsAt, recordsAt + 512), recordsAt);
     expect(tableOf({ bytes }).damageOf(0)).toMatchObject({ kind: "recovered", copies: [0] });
+    // Cut within the first copies: then its length is not one of so many slots.
+    expect(codeOf(() => tableOf({ bytes: platter.bytes.slice(0, recordsAt + 4_095) }))).toBe(
+      "CORRUPT_RECORD",
+    );
     for (const strange of [new Uint8Array(0), new Uint8Array(20_000), filled(0x41, 40)])
       expect(codeOf(() => tableOf({ bytes: strange }))).toBe("CORRUPT_RECORD");
+  });
+});
+
+describe("a superblock with a good checksum", () => {
+  const storeId = new Int32Array(4);
+  /** A file of 8 slots whose superblock says something else, in both copies or in the first. */
+  const saying = (numBlocks: number, count: number, copies: readonly number[]): Platter => {
+    const bytes = BlockTable.image({ storeId, numBlocks: 8, slots: 8 });
+    const superblock = encodeSuperblock({ storeId, numBlocks, slots: count });
+    for (const copy of copies) bytes.set(superblock, superblockAt(copy));
+    return { bytes };
+  };
+
+  it.each([
+    [8, 2 ** 31],
+    [8, 65_544],
+    [8, 0],
+    [8, 12],
+    [8, 24],
+    [8, 65_536],
+    [2 ** 32 - 1, 8],
+    [2 ** 26 + 1, 8],
+  ])("that says %i blocks and %i slots is CORRUPT_RECORD at open", (numBlocks, count) => {
+    const host = new VirtualHost();
+    expect(codeOf(() => openSim(host, saying(numBlocks, count, [0, 1])))).toBe("CORRUPT_RECORD");
+  });
+
+  it("in one copy only costs nothing: the other one counts", () => {
+    const { shape, damage } = tableOf(saying(2 ** 32 - 1, 2 ** 31, [0]));
+    expect([shape.numBlocks, shape.slots]).toEqual([8, 8]);
+    expect(damage).toEqual([{ slot: -1, kind: "recovered", copies: [0] }]);
+  });
+
+  it("may say as much as a fabric may have", () => {
+    expect(tableOf(saying(2 ** 26, 8, [0, 1])).shape.numBlocks).toBe(2 ** 26);
+  });
+});
+
+describe("a lease record with a good checksum", () => {
+  it.each([
+    ["no blocks", { count: 0 }],
+    ["no deadline", { deadlineMs: NaN }],
+    ["blocks beyond the file's", { count: 2 ** 32 - 1 }],
+  ])("that has %s is damage", (_what, part) => {
+    const shape = { storeId: new Int32Array(4), numBlocks: 8, slots: 8 };
+    const bytes = BlockTable.image(shape);
+    const entry = { ...emptyEntry, phase: "live", generation: 1, count: 1, ...part } as const;
+    bytes.set(encodeEntry(shape, 3, 2, entry), recordAt(shape, 3, 0));
+    expect(tableOf({ bytes }).damage).toEqual([{ slot: 3, kind: "recovered", copies: [0] }]);
   });
 });
 
