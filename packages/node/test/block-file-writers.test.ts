@@ -176,6 +176,8 @@ function otherWriter(blockFile: string): { next(): Promise<unknown>; end(): Prom
   };
 }
 
+const block = (byte: number): Uint8Array => new Uint8Array(512).fill(byte);
+
 describe("a lock that was lost", { timeout: 60_000 }, () => {
   it.skipIf(process.platform === "win32")(
     "does not let two writers go on: the first one writes nothing more once the second has opened",
@@ -220,7 +222,6 @@ describe("a lock that was lost", { timeout: 60_000 }, () => {
     async (what) => {
       const path = newFile();
       const device = fileBlockDevice(path, 4);
-      const block = (byte: number): Uint8Array => new Uint8Array(512).fill(byte);
       const acts = {
         write: () => device.write(0, block(6)),
         read: () => device.read(0, block(0)),
