@@ -14,8 +14,8 @@ import {
 } from "@selvage/fence";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CrashDisk, crashStates } from "../../fabric/test/crash-disk.ts";
-import { openOn, rejectionOf, settled, VirtualHost } from "../../fabric/test/rig.ts";
+import { CrashDisk, crashStates } from "../../packages/fabric/test/crash-disk.ts";
+import { openOn, rejectionOf, settled, VirtualHost } from "../../packages/fabric/test/rig.ts";
 
 const at = (offset: number): MemRegionLocator => ({
   kind: "mem",

@@ -2,8 +2,8 @@ import { BLOCK_BYTES, jsonCodec, rawCodec, recordCodec, TwoSlotRecord } from "@s
 import { Durable } from "@selvage/collections";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CrashDisk, crashStates } from "../../fabric/test/crash-disk.ts";
-import { openManual, rejectionOf } from "../../fabric/test/rig.ts";
+import { CrashDisk, crashStates } from "../../packages/fabric/test/crash-disk.ts";
+import { openManual, rejectionOf } from "../../packages/fabric/test/rig.ts";
 
 interface Counts {
   seen: number;
