@@ -237,7 +237,7 @@ export function decodeEntry(
 }
 
 /** True if two ids are one. */
-export function isSameId(a: Int32Array, b: Int32Array): boolean {
+function isSameId(a: Int32Array, b: Int32Array): boolean {
   return a.every((word, index) => word === b[index]);
 }
 

@@ -3,7 +3,7 @@ import { DECODE_BUDGET, type FabricError } from "@selvage/fabric";
 import { msgpackCodec } from "@selvage/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { codeIfThrown, codeOf, thrownBy } from "../../packages/fabric/test/rig.ts";
+import { codeIfThrown, codeOf, thrownBy } from "./thrown.ts";
 
 const codec = msgpackCodec<unknown>();
 
