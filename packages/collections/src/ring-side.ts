@@ -51,8 +51,8 @@ import {
 /** Most values between two publications: 64 gained nothing over 16 (`anchors/perf.md` 2d). */
 export const BATCH_MAX = 16;
 /**
- * And most bytes. A publication costs some 25 ns, which longer values hide, while the other side stands idle: with 4
- * values of 64 KiB at a time instead of one, 7.6 us a value instead of 5.9 (two threads, Node 24.21, 2026-11).
+ * And most bytes: a publication costs some 25 ns, which longer values hide, and until then the other side may stand idle.
+ * Between 16 and 64 KiB a batch no difference rose above the machine's noise (Node 24.21, 2 cores, 2026-11).
  */
 const batchBytesMax = 16_384;
 
