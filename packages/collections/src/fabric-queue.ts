@@ -50,7 +50,7 @@ const consumers = { slots: SlotConsumer, records: RecordConsumer, many: ManyCons
  * before this thread waits for any queue. Only what is published survives the producer's death. Every operation checks
  * the lease: once it has ended, both ends get `LEASE_EXPIRED` (or `REVOKED`).
  *
- * `push` and `popInto`, claims and peeks allocate nothing. Between two threads a value of 64 bytes takes some 40 ns:
+ * `push` and `popInto`, claims and peeks allocate nothing. Between two threads a value of 64 bytes takes 40 to 90 ns:
  * `npm run bench -- queue` says what it takes on your machine.
  *
  * @example
