@@ -136,13 +136,12 @@ export class RecordConsumer extends ConsumerSide {
     return (this.start + this.at + 1) * 2;
   }
 
-  release(): boolean {
+  release(): void {
     this.filled -= this.#units;
     this.advance(this.#units);
     this.count++;
     if (++this.unpublished >= this.batch) this.publish();
     else this.note();
-    return true;
   }
 
   #header(): number {

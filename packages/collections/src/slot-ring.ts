@@ -174,11 +174,10 @@ export class SlotConsumer extends ConsumerSide {
     return (this.#unit + 1) * 2;
   }
 
-  release(): boolean {
+  release(): void {
     if (this.#burst === 0) this.#startBurst();
     this.#unit += this.#slotUnits;
     if (--this.#burst === 0) this.#endBurst();
-    return true;
   }
 
   protected override fold(): void {
