@@ -332,9 +332,9 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
       throw invalidArgument("consume", "a value that was peeked at", undefined);
     this.lease.assertLive();
     if (this.#peeked !== undefined) this.#endPeek();
-    this.#values.consume(this.#consumer as PopSide);
+    const isTaken = this.#values.consume(this.#consumer as PopSide);
     this.#mayBeQuick();
-    return true;
+    return isTaken;
   }
 
   /**

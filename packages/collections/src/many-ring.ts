@@ -368,10 +368,11 @@ export class ManyConsumer extends ManySide {
     }
   }
 
-  /** Gives the slot back: it is this thread's alone (M3). */
-  release(): void {
+  /** Gives the slot back. Always true (M3). */
+  release(): boolean {
     this.words.store(this.#slot, wordOf(FREE, this.lapAfter(this.#lap), 0));
     this.room.ring();
+    return true;
   }
 
   /** Puts back what was taken and not popped, where nobody has taken what comes after it; else it is counted as lost. */

@@ -136,12 +136,13 @@ export class RecordConsumer extends ConsumerSide {
     return (this.start + this.at + 1) * 2;
   }
 
-  release(): void {
+  release(): boolean {
     this.filled -= this.#units;
     this.advance(this.#units);
     this.count++;
     if (++this.unpublished >= this.batch) this.publish();
     else this.note();
+    return true;
   }
 
   #header(): number {

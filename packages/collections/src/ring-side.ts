@@ -317,8 +317,8 @@ export abstract class ConsumerSide extends Side {
    */
   abstract next(): number;
 
-  /** Gives the value's room back. */
-  abstract release(): void;
+  /** Gives the value's room back. Always true: with one consumer nobody takes a value from it. */
+  abstract release(): boolean;
 
   /** Leaves the value where it is. */
   keep(): void {}

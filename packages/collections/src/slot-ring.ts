@@ -174,10 +174,11 @@ export class SlotConsumer extends ConsumerSide {
     return (this.#unit + 1) * 2;
   }
 
-  release(): void {
+  release(): boolean {
     if (this.#burst === 0) this.#startBurst();
     this.#unit += this.#slotUnits;
     if (--this.#burst === 0) this.#endBurst();
+    return true;
   }
 
   protected override fold(): void {

@@ -98,41 +98,45 @@ export class ValuePort<T> {
 
   /** Undefined when empty. A value that cannot be decoded is taken out, or left where it is with `keepsBad`. */
   pop(side: PopSide, keepsBad = false): T | undefined {
-    const at = side.next();
-    if (at < 0) return undefined;
-    // A copy can be decoded once it is this thread's for good.
-    const isCopied = this.#fixed === undefined && (this.#isRaw || !keepsBad);
-    if (isCopied) {
-      const bytes = side.payload.take(at, side.length);
-      side.release();
-      return this.#isRaw ? (bytes as T) : this.#codec.decode(bytes);
+    for (;;) {
+      const at = side.next();
+      if (at < 0) return undefined;
+      // A copy can be decoded once it is this thread's for good.
+      const isCopied = this.#fixed === undefined && (this.#isRaw || !keepsBad);
+      if (isCopied) {
+        const bytes = side.payload.take(at, side.length);
+        if (!side.release()) continue;
+        return this.#isRaw ? (bytes as T) : this.#codec.decode(bytes);
+      }
+      let value: T;
+      try {
+        value = this.#decode(side, at);
+      } catch (error) {
+        if (keepsBad) side.keep();
+        // Taken back meanwhile: it was no value that was read.
+        else if (!side.release()) continue;
+        throw error;
+      }
+      if (side.release()) return value;
     }
-    let value: T;
-    try {
-      value = this.#decode(side, at);
-    } catch (error) {
-      if (keepsBad) side.keep();
-      else side.release();
-      throw error;
-    }
-    side.release();
-    return value;
   }
 
   /** Bytes of the value that was copied to `target`; -1 when empty. */
   popInto(side: PopSide, target: Uint8Array): number {
     if (!(target instanceof Uint8Array)) throw notBytes("raw");
-    const at = side.next();
-    if (at < 0) return -1;
-    const { length } = side;
-    if (length > target.length) {
-      side.keep();
-      throw tooLong(length, target.length);
+    for (;;) {
+      const at = side.next();
+      if (at < 0) return -1;
+      const { length } = side;
+      if (length > target.length) {
+        side.keep();
+        throw tooLong(length, target.length);
+      }
+      side.payload.read(at, target, length);
+      if (!side.release()) continue;
+      if (side instanceof SlotConsumer && length === target.length) side.filledInto(target);
+      return length;
     }
-    side.payload.read(at, target, length);
-    side.release();
-    if (side instanceof SlotConsumer && length === target.length) side.filledInto(target);
-    return length;
   }
 
   /** The claimed bytes; undefined when full. */
@@ -192,10 +196,10 @@ export class ValuePort<T> {
     side.keep();
   }
 
-  /** Removes the value that was looked at. */
-  consume(side: PopSide): void {
+  /** Removes the value that was looked at; false: it had been taken back. */
+  consume(side: PopSide): boolean {
     this.#peekAt = -1;
-    side.release();
+    return side.release();
   }
 
   /** Ends a lent view, where it can be ended. */
