@@ -36,6 +36,11 @@ export interface Threads {
 export interface ThreadHost {
   /** Asks every attached thread to announce at its next loop turn. */
   nudge(): void;
+  /**
+   * A thread has attached with `nonce`. Where it has not introduced itself yet, it may have died before that was heard:
+   * the host finds out, and tells of it like of any other exit. Called at every tick; cheap once the thread is known.
+   */
+  expect(nonce: number): void;
   close(): void;
 }
 

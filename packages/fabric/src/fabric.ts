@@ -27,7 +27,7 @@ import {
   type Timer,
 } from "./ports.ts";
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
-import { forgetThread } from "./thread-registry.ts";
+import { eachAttached, forgetThread } from "./thread-registry.ts";
 import {
   checkAddress,
   checkTicket,
@@ -126,6 +126,7 @@ export class Fabric implements Disposable, AsyncDisposable {
   readonly #tenants = new Map<string, Tenant>();
   readonly #attachments: Attachments;
   readonly #stopTicking: () => void;
+  readonly #expectThread: (nonce: number) => void;
   readonly #threads: ReturnType<Threads["host"]> | undefined;
   #keeper: Keeper | undefined;
   #isClosed = false;
@@ -155,6 +156,7 @@ export class Fabric implements Disposable, AsyncDisposable {
       ledger: new Ledger(this.options.memoryBytes),
     });
     this.#threads = ports.threads?.host(this.fabricId, (nonce) => this.#threadExited(nonce));
+    this.#expectThread = (nonce) => this.#threads?.expect(nonce);
     this.#lessor = new Lessor({
       control: this.control,
       events: this.#events,
@@ -293,6 +295,7 @@ export class Fabric implements Disposable, AsyncDisposable {
     if (!Number.isFinite(nowMs) || nowMs > latestMs)
       throw invalidArgument("nowMs", `milliseconds up to ${latestMs}`, nowMs);
     this.#durable?.tick(nowMs);
+    if (this.#threads !== undefined) eachAttached(this.control, this.#expectThread);
     const summary = this.#lessor.tick(nowMs);
     const failure = this.#events.takeFailure();
     if (failure !== undefined) throw failure;

@@ -42,6 +42,14 @@ export function isQuiescentSince(control: ControlPlane, epoch: number): boolean 
   return true;
 }
 
+/** Calls `visit` with the nonce of every thread that has an entry. Plain loads: one that is missed is seen the next time. */
+export function eachAttached(control: ControlPlane, visit: (nonce: number) => void): void {
+  for (let thread = 1; thread < THREADS_MAX; thread++) {
+    const nonce = control.plain[threadAt(thread) + THREAD_NONCE] as number;
+    if (nonce !== 0) visit(nonce);
+  }
+}
+
 /** Frees the entries of the thread that introduced itself by `nonce`: it has exited, it touches nothing any more. */
 export function forgetThread(control: ControlPlane, nonce: number): void {
   for (let thread = 1; thread < THREADS_MAX; thread++) {

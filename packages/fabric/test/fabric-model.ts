@@ -121,7 +121,7 @@ export class World {
       memory: provider,
       threads: {
         threadId: 1,
-        host: () => ({ nudge() {}, close() {} }),
+        host: () => ({ nudge() {}, expect() {}, close() {} }),
         introduce: (_owner, _fabricId, _nonce, onNudge) => void (this.#announce = onNudge),
       },
     });

@@ -8,12 +8,17 @@ function twoThreads(options: { fenceAfterMs?: number } = {}) {
   const host = new VirtualHost();
   let exit: ((nonce: number) => void) | undefined;
   let nudges = 0;
+  const expected = new Set<number>();
   const fabric: Fabric = openOn(host, options, {
     threads: {
       threadId: 0,
       host(_fabricId, onExit) {
         exit = onExit;
-        return { nudge: () => void nudges++, close() {} };
+        return {
+          nudge: () => void nudges++,
+          expect: (nonce) => void expected.add(nonce),
+          close() {},
+        };
       },
       introduce() {},
     },
@@ -28,7 +33,7 @@ function twoThreads(options: { fenceAfterMs?: number } = {}) {
       memory: bufferMemoryProvider,
       threads: {
         threadId: 1,
-        host: () => ({ nudge() {}, close() {} }),
+        host: () => ({ nudge() {}, expect() {}, close() {} }),
         introduce(_owner, _fabricId, nonce, onNudge) {
           nonces.push(nonce);
           announcements.push(onNudge);
@@ -39,6 +44,8 @@ function twoThreads(options: { fenceAfterMs?: number } = {}) {
     fabric,
     attachments,
     nudges: () => nudges,
+    expected,
+    nonces,
     announce: (thread = 0) => announcements[thread]?.(),
     exit: (thread = 0) => exit?.(nonces[thread] as number),
   };
@@ -102,6 +109,20 @@ describe("Q2: bytes of a ticketed lease", () => {
     attachments().attachMem(fabric.mem().acquire().ticket());
     fabric.mem().acquire().release();
     expect(quarantined(fabric)).toBe(0);
+  });
+
+  it("make the owner expect the introduction of every thread that is attached, at every tick", () => {
+    const { fabric, attachments, expected, nonces, exit } = twoThreads();
+    const lease = fabric.mem().acquire();
+    attachments().attachMem(lease.ticket());
+    attachments().attachMem(lease.ticket());
+    expect(expected).toEqual(new Set());
+    fabric.tick(START_MS + 1);
+    expect(expected).toEqual(new Set(nonces));
+    expected.clear();
+    exit();
+    fabric.tick(START_MS + 2);
+    expect(expected).toEqual(new Set([nonces[1]]));
   });
 
   it("make the owner nudge idle threads, at the end and at every tick until they answer", () => {

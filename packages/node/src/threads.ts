@@ -8,10 +8,17 @@ import {
   threadId,
   type MessagePort,
 } from "node:worker_threads";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ThreadHost, Threads } from "@selvage/fabric";
 
 /** How often an attached thread announces by itself: it moves its progress stamp while its loop turns. */
 const announceEveryMs = 50;
+
+/** The number of no thread. */
+const nobody = -1;
+
+/** Long enough for a turn of any loop that turns; how long, nothing depends on. */
+const betweenTurnsMs = 5;
 
 const introductionType = "selvage.introduction";
 
@@ -46,19 +53,42 @@ function listen(fabricId: string, listener: Listener): () => void {
   };
 }
 
+/**
+ * Turns of the main thread's loop within which the introduction of a thread that lives has passed it: one for its port
+ * to be registered there, one for what waits in that port; and two in hand.
+ */
+const introductionTurns = 4;
+
+/**
+ * Resolves after so many turns of the main thread's loop, and as many of this one's between them.
+ *
+ * Every message between threads goes through the main thread. When a thread ends, the main thread closes its port, and
+ * drops what it had not taken from it: the introduction of a thread that was terminated in its first moments. The one
+ * of a thread that lives was posted before the thread took its entry, and is taken within these turns.
+ */
+async function mainTurns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) {
+    // There is no such thread: that it is the main thread itself that says.
+    await postMessageToThread(nobody, null).catch(() => {});
+    await delay(betweenTurnsMs, undefined, { ref: false });
+  }
+}
+
 /** Threads of this process. */
 export const systemThreads: Threads = {
   threadId,
 
   host(fabricId, onExit): ThreadHost {
-    const ports = new Set<MessagePort>();
+    const ports = new Map<number, MessagePort>();
+    const expected = new Set<number>();
     // Nudged and not heard from since: a thread that is silent for long finds one message, not one for every tick.
     const nudged = new Set<MessagePort>();
     let isClosed = false;
     const stop = listen(fabricId, ({ nonce, port }) => {
-      ports.add(port);
+      ports.set(nonce, port);
+      expected.delete(nonce);
       port.on("close", () => {
-        ports.delete(port);
+        ports.delete(nonce);
         nudged.delete(port);
         if (!isClosed) onExit(nonce);
       });
@@ -68,16 +98,25 @@ export const systemThreads: Threads = {
     });
     return {
       nudge() {
-        for (const port of ports) {
+        for (const port of ports.values()) {
           if (nudged.has(port)) continue;
           nudged.add(port);
           port.postMessage(null);
         }
       },
+      expect(nonce) {
+        if (ports.has(nonce) || expected.has(nonce)) return;
+        expected.add(nonce);
+        void mainTurns(introductionTurns).then(() => {
+          // Either of the two was quicker.
+          if (isClosed || !expected.delete(nonce)) return;
+          onExit(nonce);
+        });
+      },
       close() {
         isClosed = true;
         stop();
-        for (const port of ports) port.close();
+        for (const port of ports.values()) port.close();
       },
     };
   },

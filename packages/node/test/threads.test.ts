@@ -5,6 +5,7 @@ import type { FabricEventType, MemLease } from "@selvage/fabric";
 import { Fabric, systemThreads } from "@selvage/node";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { PeerCommand, PeerData } from "./threads/peer-worker.ts";
+import { attachUnheard } from "./threads/unheard.ts";
 
 const peer = new URL("./threads/peer-worker.ts", import.meta.url);
 const bounded = { timeout: 10_000, interval: 5 };
@@ -90,6 +91,53 @@ describe("a thread that attached", () => {
     await exit;
     await vi.waitFor(free(fabric), bounded);
     expect(seen).not.toContain("fenced");
+  });
+
+  it("is noticed gone when it ends before its introduction was heard, again and again", async () => {
+    const { fabric, seen } = open();
+    for (let round = 0; round < 4; round++) {
+      const lease = fabric.mem().acquire();
+      const { worker } = attachUnheard(lease);
+      void worker.terminate();
+      await once(worker, "exit");
+      lease.release();
+      await vi.waitFor(free(fabric), bounded);
+    }
+    expect(seen).not.toContain("fenced");
+  });
+
+  it("is noticed gone when it ends before it could take its welcome", async () => {
+    const { fabric } = open();
+    const lease = fabric.mem().acquire();
+    const { worker } = attachUnheard(lease);
+    // Heard, answered, and standing still with the answer in its queue.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    void worker.terminate();
+    await once(worker, "exit");
+    lease.release();
+    await vi.waitFor(free(fabric), bounded);
+  });
+
+  it("is noticed gone by an owner that is not the main thread, too", async () => {
+    const owner = new Worker(new URL("./threads/owner-worker.ts", import.meta.url));
+    expect(await once(owner, "message", { signal: AbortSignal.timeout(10_000) })).toEqual([
+      "reclaimed",
+    ]);
+    await owner.terminate();
+  });
+
+  it("is not taken for gone because the owner's loop stood still while it introduced itself", async () => {
+    const { fabric } = open();
+    const lease = fabric.mem().acquire();
+    const { worker, go } = attachUnheard(lease);
+    // The owner learns of the thread's entry first.
+    fabric.tick(fabric.nowMs());
+    lease.release();
+    for (let turn = 0; turn < 30; turn++) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(fabric.stats().memory.quarantinedBytes).toBe(lease.bytes);
+    go();
+    await vi.waitFor(free(fabric), bounded);
+    await worker.terminate();
   });
 
   it("may attach to two fabrics, and to a lease whose fabric has closed since it got the ticket not", async () => {

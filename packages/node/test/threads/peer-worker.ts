@@ -5,6 +5,8 @@ import { Fabric } from "@selvage/node";
 
 export interface PeerData {
   readonly tickets: readonly MemTicket[];
+  /** Set to 1 once the thread has attached, which then stands still until it is something else. */
+  readonly gate?: Int32Array;
 }
 
 export type PeerCommand =
@@ -12,11 +14,18 @@ export type PeerCommand =
   | { readonly type: "attach"; readonly ticket: MemTicket }
   | { readonly type: "spin" | "end" | "exit" | "throw" };
 
-const leases: MemLease[] = (workerData as PeerData).tickets.map((ticket) => {
+const { tickets, gate } = workerData as PeerData;
+const leases: MemLease[] = tickets.map((ticket) => {
   const lease = Fabric.attachMem(ticket);
   lease.write(0, Uint8Array.of(7));
   return lease;
 });
+
+if (gate !== undefined) {
+  Atomics.store(gate, 0, 1);
+  Atomics.notify(gate, 0);
+  Atomics.wait(gate, 0, 1);
+}
 
 function attach(ticket: MemTicket): string {
   try {
