@@ -1,5 +1,7 @@
+import { spawnSync } from "node:child_process";
 import type { EventEmitter } from "node:events";
 import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { FabricEventType, MemLease } from "@selvage/fabric";
 import { Fabric, systemThreads } from "@selvage/node";
@@ -8,6 +10,7 @@ import type { PeerCommand, PeerData } from "./threads/peer-worker.ts";
 import { attachUnheard } from "./threads/unheard.ts";
 
 const peer = new URL("./threads/peer-worker.ts", import.meta.url);
+const unheard = fileURLToPath(new URL("./threads/unheard-process.ts", import.meta.url));
 const bounded = { timeout: 10_000, interval: 5 };
 
 const opened: Fabric[] = [];
@@ -93,38 +96,15 @@ describe("a thread that attached", () => {
     expect(seen).not.toContain("fenced");
   });
 
-  it("is noticed gone when it ends before its introduction was heard, again and again", async () => {
-    const { fabric, seen } = open();
-    for (let round = 0; round < 4; round++) {
-      const lease = fabric.mem().acquire();
-      const { worker } = attachUnheard(lease);
-      void worker.terminate();
-      await once(worker, "exit");
-      lease.release();
-      await vi.waitFor(free(fabric), bounded);
-    }
-    expect(seen).not.toContain("fenced");
-  });
-
-  it("is noticed gone when it ends before it could take its welcome", async () => {
-    const { fabric } = open();
-    const lease = fabric.mem().acquire();
-    const { worker } = attachUnheard(lease);
-    // Heard, answered, and standing still with the answer in its queue.
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    void worker.terminate();
-    await once(worker, "exit");
-    lease.release();
-    await vi.waitFor(free(fabric), bounded);
-  });
-
-  it("is noticed gone by an owner that is not the main thread, too", async () => {
-    const owner = new Worker(new URL("./threads/owner-worker.ts", import.meta.url));
-    expect(await once(owner, "message", { signal: AbortSignal.timeout(10_000) })).toEqual([
-      "reclaimed",
-    ]);
-    await owner.terminate();
-  });
+  it.each(["main", "worker"])(
+    "is noticed gone when it ends before its introduction was heard: by a fabric of the %s thread",
+    (owner) => {
+      const args = [...process.execArgv, unheard, owner];
+      const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+      expect([stdout, stderr]).toEqual(["3\n", ""]);
+    },
+    20_000,
+  );
 
   it("is not taken for gone because the owner's loop stood still while it introduced itself", async () => {
     const { fabric } = open();
