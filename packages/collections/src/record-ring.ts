@@ -41,7 +41,7 @@ export class RecordProducer extends ProducerSide {
     if (this.free <= count || at + count + 1 >= this.units) return false;
     const target = payload.doubles;
     const unit = this.start + at;
-    target[unit] = this.seal() + count * 8;
+    this.writeHeader(unit, count * 8);
     copy(source, 0, target, unit + 1, count);
     this.free -= count + 1;
     this.at = at + count + 1;
@@ -66,10 +66,10 @@ export class RecordProducer extends ProducerSide {
     // A codec that pushes while it writes has used the reservation up.
     assert(this.#units > 0, "a value is committed once");
     if (this.#skipped > 0) {
-      this.#mark(wrapMark);
+      this.writeHeader(this.start + this.at, wrapMark);
       this.#advance(this.#skipped);
     }
-    this.#mark(length);
+    this.writeHeader(this.start + this.at, length);
     this.#advance(this.#units);
     this.#units = 0;
     this.count++;
@@ -79,10 +79,6 @@ export class RecordProducer extends ProducerSide {
 
   shorten(length: number): void {
     this.#units = recordUnits(length);
-  }
-
-  #mark(length: number): void {
-    this.payload.doubles[this.start + this.at] = this.seal() + length;
   }
 
   #advance(units: number): void {
@@ -108,7 +104,7 @@ export class RecordConsumer extends ConsumerSide {
     if (this.filled <= count || at + count + 1 >= this.units) return -1;
     const source = payload.doubles;
     const unit = this.start + at;
-    if (source[unit] !== this.seal() + count * 8) return -1;
+    if (this.lengthAt(unit) !== count * 8) return -1;
     copy(source, unit + 1, into, 0, count);
     this.filled -= count + 1;
     this.at = at + count + 1;
@@ -120,15 +116,15 @@ export class RecordConsumer extends ConsumerSide {
   next(): number {
     this.lease.assertLive();
     if (this.filled === 0 && !this.findItems()) return -1;
-    let header = this.#header();
-    if (header === this.seal() + wrapMark) {
+    let length = this.lengthAt(this.start + this.at);
+    if (length === wrapMark) {
       const left = this.units - this.at;
       if (this.at === 0 || left >= this.filled) throw damaged("a record wraps where none can");
       this.filled -= left;
       this.advance(left);
-      header = this.#header();
+      length = this.lengthAt(this.start + this.at);
     }
-    const length = this.lengthIn(header, this.seal());
+    this.checkLength(length);
     this.length = length;
     this.#units = recordUnits(length);
     if (this.#units > Math.min(this.filled, this.units - this.at))
@@ -143,9 +139,5 @@ export class RecordConsumer extends ConsumerSide {
     if (++this.unpublished >= this.batch) this.publish();
     else this.note();
     return true;
-  }
-
-  #header(): number {
-    return this.payload.doubles[this.start + this.at] as number;
   }
 }

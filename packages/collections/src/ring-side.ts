@@ -169,9 +169,24 @@ abstract class Side implements Flushable {
   /** Brings `at`, `count` and `unpublished` up to date, where a side counts its values otherwise meanwhile. */
   protected fold(): void {}
 
-  /** The seal of this side's lap. */
+  /** The seal of this side's lap. Not for hot paths: no 32-bit integer, so a result may be an object on the heap. */
   protected seal(): number {
     return this.lap === 0 ? this.#seals[0] : this.#seals[1];
+  }
+
+  /** Writes the header of a value of `length` bytes. */
+  protected writeHeader(unit: number, length: number): void {
+    const seal = this.lap === 0 ? this.#seals[0] : this.#seals[1];
+    this.payload.doubles[unit] = seal + length;
+  }
+
+  /** Bytes of the value whose header stands at `unit`; -1: it is no header of this lap. */
+  protected lengthAt(unit: number): number {
+    const seal = this.lap === 0 ? this.#seals[0] : this.#seals[1];
+    const found = (this.payload.doubles[unit] as number) - seal;
+    // The language's own test for a whole number of 32 bits: a damaged header may be any double.
+    const length = found | 0;
+    return length === found && length >= 0 ? length : -1;
   }
 
   /** Sees to it that what is done now gets published. */
@@ -328,15 +343,13 @@ export abstract class ConsumerSide extends Side {
     return this.next() >= 0;
   }
 
-  /** The length in a slot's first double. @throws FabricError `CORRUPT_RECORD`. */
-  protected lengthIn(header: number, seal: number): number {
-    const length = header - seal;
-    // The language's own test for a whole number of 32 bits: a damaged header may be any double.
-    if ((length | 0) === length && length >= 0 && length <= this.stride) return length;
+  /** @throws FabricError `CORRUPT_RECORD`: `length`, from a header, is none that a value can have. */
+  protected checkLength(length: number): void {
+    if (length >= 0 && length <= this.stride) return;
     throw damaged(
-      Math.abs(length) < sealStep
-        ? `a value of ${length} bytes, where ${this.stride} are the most`
-        : "a slot was filled for another lap",
+      length < 0
+        ? "a slot was filled for another lap"
+        : `a value of ${length} bytes, where ${this.stride} are the most`,
     );
   }
 

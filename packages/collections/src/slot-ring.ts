@@ -170,7 +170,9 @@ export class SlotConsumer extends ConsumerSide {
   next(): number {
     this.lease.assertLive();
     if (this.#burst === 0 && !this.#startBurst()) return -1;
-    this.length = this.lengthIn(this.#doubles[this.#unit] as number, this.#seal);
+    const length = this.lengthAt(this.#unit);
+    this.checkLength(length);
+    this.length = length;
     return (this.#unit + 1) * 2;
   }
 
