@@ -13,7 +13,7 @@ export interface Wire {
 /** Sends so many messages; when it is done, the other side can get them all. */
 export type Send = (messages: number) => void | Promise<void>;
 
-/** Takes so many messages, in order; comes to the sum of their numbers. */
+/** Takes so many messages, in order; comes to the sum of their numbers, of 32 bits. */
 export type Receive = (messages: number) => number | Promise<number>;
 
 /** One subject. A thread opens each side of a wire once. */
@@ -94,7 +94,8 @@ export class Sink {
   see(number: number): void {
     if (number !== this.#seen++)
       throw new Error(`out of order: message ${number} instead of ${this.#seen - 1}`);
-    this.#sum = (this.#sum + number) % 0x7fff_ffff;
+    // Of 32 bits: a remainder of doubles here took 20 ns a message, as long as the ring itself.
+    this.#sum = (this.#sum + number) | 0;
   }
 
   /** The sum of what was seen since the last time. */
