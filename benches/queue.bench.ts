@@ -12,19 +12,12 @@
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Worker, type MessagePort } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import { logChart } from "./curve.ts";
 import { Samples, type Effort, type Result, type Step, type Target } from "./harness.ts";
-import { between } from "./queue-messages.ts";
 import { OURS, OURS_MANY, OURS_RECORDS, workloadsFor } from "./queue-subjects.ts";
-import type { Answer, Order } from "./queue-worker.ts";
-import {
-  verification,
-  type Receive,
-  type Send,
-  type Wire,
-  type Workload,
-} from "./queue-workload.ts";
+import type { Call } from "./queue-stage.ts";
+import type { Workload } from "./queue-workload.ts";
 import { quantile } from "./statistics.ts";
 import { atLeast, type Suite } from "./suite.ts";
 
@@ -40,146 +33,6 @@ function capacityFor(size: number): number {
   return Math.max(16, Math.min(1_024, Math.floor(RING_BYTES / size)));
 }
 
-/** A subject at one size, ready to take turns. */
-interface Entrant {
-  readonly workload: Workload;
-  readonly turn: (messages: number) => Promise<Step>;
-  readonly roundTripsUs: ((count: number) => Promise<readonly number[]>) | undefined;
-  readonly verify: () => Promise<void>;
-  readonly close: () => Promise<void>;
-}
-
-/** Both ends on this thread: a burst is sent, then received. */
-function enterAlone(workload: Workload, size: number, capacity: number): Entrant {
-  const wire = workload.open(size, capacity, 1);
-  const send = workload.sender(wire);
-  const receive = workload.receiver(wire);
-  const burst = Math.max(1, Math.min(64, capacity >> 1));
-  const turn = async (messages: number): Promise<Step> => {
-    let sum = 0;
-    const begin = process.hrtime.bigint();
-    for (let left = messages; left > 0; left -= burst) {
-      const count = Math.min(burst, left);
-      const sent = send(count);
-      if (sent !== undefined) await sent;
-      const seen = receive(count);
-      sum += typeof seen === "number" ? seen : await seen;
-    }
-    return stepOf(begin, process.hrtime.bigint(), messages, sum);
-  };
-  const verify = async (): Promise<void> => {
-    verification.isOn = true;
-    await turn(Math.max(2, burst));
-    verification.isOn = false;
-  };
-  return {
-    workload,
-    turn,
-    verify,
-    roundTripsUs: undefined,
-    close: async () => workload.close?.(wire),
-  };
-}
-
-// What the messages' numbers came to differs from turn to turn; that they came in order, the receiver has seen.
-function stepOf(beginNs: bigint, endNs: bigint, messages: number, sum: number): Step {
-  if (!Number.isFinite(sum)) throw new Error("nothing was received");
-  return { ns: Number(endNs - beginNs), ops: messages, checksum: 0 };
-}
-
-/** The sender here, the receiver on the other thread. */
-class OtherThread {
-  readonly #worker = new Worker(new URL("./queue-worker.ts", import.meta.url), { stdin: true });
-  #pairs = 0;
-
-  constructor() {
-    if (this.#worker.stdin !== null) between.out = this.#worker.stdin;
-  }
-
-  async enter(workload: Workload, size: number, capacity: number): Promise<Entrant> {
-    const there = workload.open(size, capacity, 2);
-    const back = workload.isOneWay === true ? undefined : workload.open(size, capacity, 2);
-    const pair = this.#pairs++;
-    const to = crossing(workload, there);
-    const from = back && crossing(workload, back);
-    const transfer = [...to.transfer, ...(from?.transfer ?? [])];
-    await this.#tell(
-      { order: "join", pair, there: to.wire, ...(from && { back: from.wire }) },
-      transfer,
-    );
-    const send = workload.sender(there);
-    const receive = back && workload.receiver(back);
-    const turn = (messages: number): Promise<Step> => this.#turn(pair, send, messages);
-    return {
-      workload,
-      turn,
-      verify: async () => {
-        await this.#tell({ order: "verify", isOn: true });
-        await turn(Math.max(2, capacity));
-        await this.#tell({ order: "verify", isOn: false });
-      },
-      roundTripsUs: receive && ((count) => this.#roundTrips(pair, send, receive, count)),
-      close: async () => {
-        await this.#tell({ order: "leave", pair });
-        for (const wire of [there, back]) if (wire) workload.close?.(wire);
-      },
-    };
-  }
-
-  async end(): Promise<void> {
-    await this.#worker.terminate();
-  }
-
-  async #turn(pair: number, send: Send, messages: number): Promise<Step> {
-    await this.#tell({ order: "receive", pair, messages });
-    const done = this.#answer();
-    const begin = process.hrtime.bigint();
-    const sent = send(messages);
-    if (sent !== undefined) await sent;
-    const { sum, endNs } = (await done) as Extract<Answer, { answer: "done" }>;
-    return stepOf(begin, endNs, messages, sum);
-  }
-
-  async #roundTrips(
-    pair: number,
-    send: Send,
-    receive: Receive,
-    count: number,
-  ): Promise<readonly number[]> {
-    await this.#tell({ order: "echo", pair, messages: count });
-    const done = this.#answer();
-    const times = new Float64Array(count);
-    for (let trip = 0; trip < count; trip++) {
-      const begin = process.hrtime.bigint();
-      const sent = send(1);
-      if (sent !== undefined) await sent;
-      const seen = receive(1);
-      if (typeof seen !== "number") await seen;
-      times[trip] = Number(process.hrtime.bigint() - begin) / 1_000;
-    }
-    await done;
-    return [...times];
-  }
-
-  #tell(order: Order, transfer: readonly MessagePort[] = []): Promise<Answer> {
-    const answer = this.#answer();
-    this.#worker.postMessage(order, [...transfer]);
-    return answer;
-  }
-
-  async #answer(): Promise<Answer> {
-    const [answer] = (await once(this.#worker, "message")) as [Answer];
-    return answer;
-  }
-}
-
-function crossing(
-  workload: Workload,
-  wire: Wire,
-): { readonly wire: Wire; readonly transfer: readonly MessagePort[] } {
-  return workload.cross?.(wire) ?? { wire, transfer: [] };
-}
-
 interface Plan {
   readonly size: number;
   readonly threads: 1 | 2;
@@ -193,11 +46,50 @@ interface Plan {
   readonly progress: (line: string) => void;
 }
 
+/** A subject on its own thread, at one size, ready to take turns. */
+class Stage {
+  readonly name: string;
+  readonly #worker: Worker;
+
+  constructor(name: string) {
+    this.name = name;
+    this.#worker = new Worker(new URL("./queue-stage.ts", import.meta.url), { workerData: name });
+  }
+
+  async enter({ size, capacity, threads }: Plan): Promise<void> {
+    await this.#call({ call: "enter", size, capacity, threads });
+    await this.#call({ call: "verify" });
+  }
+
+  async turn(messages: number): Promise<Step> {
+    return (await this.#call({ call: "turn", messages })) as Step;
+  }
+
+  /** Undefined where messages go one way only. */
+  async roundTripsUs(count: number): Promise<readonly number[] | undefined> {
+    return (await this.#call({ call: "roundTrips", count })) as readonly number[] | undefined;
+  }
+
+  async leave(): Promise<void> {
+    await this.#call({ call: "leave" });
+  }
+
+  async end(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  async #call(call: Call): Promise<unknown> {
+    const answer = once(this.#worker, "message");
+    this.#worker.postMessage(call);
+    return ((await answer) as [unknown])[0];
+  }
+}
+
 /** So many messages that a turn takes its time: found by doubling. */
-async function calibrate(entrant: Entrant, { turnMs, capacity }: Plan): Promise<number> {
+async function calibrate(stage: Stage, { turnMs, capacity }: Plan): Promise<number> {
   if (turnMs === 0) return 2;
   for (let messages = Math.max(2, capacity >> 1); ; messages *= 2) {
-    const { ns } = await entrant.turn(messages);
+    const { ns } = await stage.turn(messages);
     if (ns >= turnMs * 5e5 || messages >= MESSAGES_MAX)
       return Math.max(2, Math.min(MESSAGES_MAX, Math.round((messages * turnMs * 1e6) / ns)));
   }
@@ -211,43 +103,35 @@ interface Latency {
 /** All subjects at one size and number of threads, taking turns. */
 async function measure(
   plan: Plan,
-  other: OtherThread,
+  stages: readonly Stage[],
 ): Promise<{ readonly samples: Samples; readonly latencies: ReadonlyMap<string, Latency> }> {
-  const { size, capacity, threads, rounds, warmups, roundTrips, workloads, progress } = plan;
+  const { size, threads, rounds, warmups, roundTrips, progress } = plan;
   const samples = new Samples();
   const latencies = new Map<string, Latency>();
-  const entrants: Entrant[] = [];
   const about = `${size} B, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  try {
-    const messages: number[] = [];
-    for (const workload of workloads) {
-      progress(`${about}: ${workload.name} starts`);
-      const entrant =
-        threads === 1
-          ? enterAlone(workload, size, capacity)
-          : await other.enter(workload, size, capacity);
-      entrants.push(entrant);
-      await entrant.verify();
-      messages.push(await calibrate(entrant, plan));
+  const messages: number[] = [];
+  for (const stage of stages) {
+    progress(`${about}: ${stage.name} starts`);
+    await stage.enter(plan);
+    messages.push(await calibrate(stage, plan));
+  }
+  for (let round = -warmups; round < rounds; round++) {
+    progress(`${about}: ${round < 0 ? "warming up" : `round ${round + 1} of ${rounds}`}`);
+    for (let turn = 0; turn < stages.length; turn++) {
+      const at = (round + warmups + turn) % stages.length;
+      const stage = stages[at] as Stage;
+      const step = await stage.turn(messages[at] as number);
+      if (round >= 0) samples.add(stage.name, "op", step);
     }
-    for (let round = -warmups; round < rounds; round++) {
-      progress(`${about}: ${round < 0 ? "warming up" : `round ${round + 1} of ${rounds}`}`);
-      for (let turn = 0; turn < entrants.length; turn++) {
-        const at = (round + warmups + turn) % entrants.length;
-        const { workload, turn: take } = entrants[at] as Entrant;
-        const step = await take(messages[at] as number);
-        if (round >= 0) samples.add(workload.name, "op", step);
-      }
-    }
-    for (const { workload, roundTripsUs } of entrants) {
-      progress(`${about}: ${workload.name}, round trips`);
-      const times = await roundTripsUs?.(roundTrips);
-      if (times === undefined) continue;
+  }
+  for (const stage of stages) {
+    progress(`${about}: ${stage.name}, round trips`);
+    const times = await stage.roundTripsUs(roundTrips);
+    if (times !== undefined) {
       const steady = times.slice(times.length >> 2).map((us) => us / 2);
-      latencies.set(workload.name, { p50Us: quantile(steady, 0.5), p99Us: quantile(steady, 0.99) });
+      latencies.set(stage.name, { p50Us: quantile(steady, 0.5), p99Us: quantile(steady, 0.99) });
     }
-  } finally {
-    for (const entrant of entrants) await entrant.close();
+    await stage.leave();
   }
   return { samples, latencies };
 }
@@ -317,7 +201,7 @@ export const queueSuite: Suite = {
     const cells = sizes.length * threadCounts.length * workloads.length;
     // Starting and calibrating take about as long as six rounds.
     const turnMs = ((queue.seconds ?? SECONDS) * 1_000) / (cells * (rounds + WARMUPS + 6));
-    const other = new OtherThread();
+    const stages = workloads.map(({ name }) => new Stage(name));
     const results: Result[] = [];
     try {
       for (const size of sizes)
@@ -333,10 +217,10 @@ export const queueSuite: Suite = {
             workloads,
             progress,
           };
-          results.push(...resultsOf(plan, await measure(plan, other)));
+          results.push(...resultsOf(plan, await measure(plan, stages)));
         }
     } finally {
-      await other.end();
+      for (const stage of stages) await stage.end();
     }
     drawCharts(results, out);
     return queue.compare === undefined ? results : compared(results, queue.compare);
