@@ -1,0 +1,2 @@
+export { RandomStream } from "./random.ts";
+export type { Detail, Occurrence } from "./trace.ts";
