@@ -54,7 +54,7 @@ export const STEPS: readonly Step[] = [
   {
     name: "campaign",
     checks: "a fixed campaign of simulated failures",
-    commands: [["node", "--conditions=@selvage/source", "scripts/sim.ts"]],
+    commands: [["node", "--conditions=@selvage/source", "scripts/sim/main.ts"]],
     needs: "packages/sim/package.json",
   },
   {

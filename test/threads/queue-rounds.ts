@@ -54,10 +54,10 @@ export class QueueHand {
   }
 }
 
-async function until(isDone: () => boolean): Promise<void> {
+async function until(isDone: () => boolean, where = ""): Promise<void> {
   const startMs = performance.now();
   while (!isDone()) {
-    if (performance.now() - startMs > patienceMs) throw new Error("waited in vain");
+    if (performance.now() - startMs > patienceMs) throw new Error(`waited in vain: ${where}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
@@ -103,6 +103,7 @@ export async function producerDeathRounds(rounds: number): Promise<Deaths> {
     const kind = queueKinds[round % 3] as QueueKind;
     const life = lives[Math.floor(round / 3) % 4] as Life;
     const capacity = capacities[round % 5] as number;
+    const where = `round ${round}: ${kind}, ${life}, capacity ${capacity}`;
     const queue = openQueue(fabric, kind, capacity);
     const hand = new QueueHand();
     const answer = hand.ask({ do: "produce", queue: queue.ticket(), life });
@@ -110,17 +111,19 @@ export async function producerDeathRounds(rounds: number): Promise<Deaths> {
     const note = (value: Uint8Array | undefined): void => {
       if (value !== undefined) got.push(idOf(value, stride));
     };
+    let early: QueueAnswer | undefined;
+    void answer.then((came) => (early = came)).catch(() => {});
     await until(() => {
       note(queue.pop());
-      return hand.flag(INSIDE) === 1 || hand.flag(FLAGS - 1) < 0;
-    });
+      return hand.flag(INSIDE) === 1 || early !== undefined;
+    }, `${where}, ${got.length} values so far`);
+    expect(early, where).toBeUndefined();
     const startMs = performance.now();
     for (const endMs = startMs + Math.random() * 3; performance.now() < endMs;) note(queue.pop());
     const ended = hand.worker.terminate();
     // The consumer waits while the producer dies.
     if (life === "waits") note(await queue.popAsync(20));
     await ended;
-    void answer;
     expect(performance.now() - startMs).toBeLessThan(patienceMs);
     const sentinels = Array.from({ length: 5 }, (_, index) => 1_000_000 + index);
     for (const id of sentinels)
@@ -131,8 +134,7 @@ export async function producerDeathRounds(rounds: number): Promise<Deaths> {
     await until(() => {
       note(queue.pop());
       return got.at(-1) === sentinels.at(-1);
-    });
-    const where = `round ${round}: ${kind}, ${life}, capacity ${capacity}`;
+    }, `${where}, the last value`);
     const count = got.length - sentinels.length;
     expect(got, where).toEqual([...Array(count).keys(), ...sentinels]);
     expect(count, where).toBeGreaterThanOrEqual(hand.flag(PUBLISHED));

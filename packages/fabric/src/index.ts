@@ -101,3 +101,5 @@ export type { RecordBlocks, RecordReading } from "./two-slot-record.ts";
 export { formatId, parseId } from "./ticket.ts";
 export type { BlockTicket, FabricTicket, LeaseAddress, MemTicket } from "./ticket.ts";
 export { isUtf8, plainText } from "./utf8.ts";
+export { SystemClock } from "./system-clock.ts";
+export type { TimeSource } from "./system-clock.ts";

@@ -14,7 +14,7 @@ export { msgpackCodec } from "./msgpack-codec.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SystemClock } from "./system-clock.ts";
-export type { TimeSource } from "./system-clock.ts";
+
 export { openTaskThreads } from "./task-threads.ts";
 export type { TaskThreadsOptions } from "./task-threads.ts";
 export { systemThreads } from "./threads.ts";

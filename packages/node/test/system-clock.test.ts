@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { once } from "node:events";
-import { SystemClock, type TimeSource } from "@selvage/node";
+import type { TimeSource } from "@selvage/fabric";
+import { SystemClock } from "@selvage/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 

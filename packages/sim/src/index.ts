@@ -1,2 +1,30 @@
+/**
+ * A deterministic simulator: the same program on other ports, a fault plan, a seed, and what must hold.
+ *
+ * @packageDocumentation
+ */
+export { arb } from "./arb.ts";
+export type { FaultPlanOptions } from "./arb.ts";
+export type { Campaign } from "./campaign.ts";
+export { FAULT_KINDS, SURVIVABLE } from "./faults.ts";
+export type { Fault, FaultBody, FaultKind, FaultPlan, Moment } from "./faults.ts";
+export { Kernel } from "./kernel.ts";
+export type { Observer } from "./kernel.ts";
+export { minimise } from "./minimise.ts";
+export { FAIR_WEATHER, Network } from "./network.ts";
+export type { CutMode, Weather } from "./network.ts";
 export { RandomStream } from "./random.ts";
+export { FAILURES_FOLDER, keptFailures, readKept, SimReport, SimulationFailure } from "./report.ts";
+export type { KeptFailure } from "./report.ts";
+export { audit, runCampaign, runOf, seedAfter } from "./run-campaign.ts";
+export type { CampaignFailure, CampaignRun, CampaignTally, Divergence } from "./run-campaign.ts";
+export { SECTOR_BYTES, SimDisks } from "./sim-disk.ts";
+export type { DiskCondition } from "./sim-disk.ts";
+export { SimNode, START_MS } from "./sim-node.ts";
+export type { Program, ResumeOrder } from "./sim-node.ts";
+export { simulate } from "./simulate.ts";
+export type { RunShape, Scenario, SimulateOptions } from "./simulate.ts";
+export { drawFault, drawPlan } from "./swarm.ts";
+export type { SwarmOptions } from "./swarm.ts";
 export type { Detail, Occurrence } from "./trace.ts";
+export { World } from "./world.ts";

@@ -1,0 +1,228 @@
+/**
+ * Virtual time, and the one order in which things happen. The kernel takes the earliest event, moves the clock to it, runs
+ * it, and lets everything that it set off come to rest before it takes the next: no promise is left half-way.
+ *
+ * K1: events are taken by (time, the order in which they were scheduled). Nothing else decides: not how fast the machine
+ * is, nor what else it does.
+ * K2: an event that may have woken `async` code is followed by a turn of the host's loop, which ends when no microtask is
+ * left; a fixed number of them would cut long chains short, and give another trace. An event that is scheduled as
+ * *quiet* promises to wake none, and is followed by the next at once: that is what state machines run as.
+ */
+import { assert } from "@selvage/fabric";
+import { RandomStream } from "./random.ts";
+import type { Detail, Occurrence } from "./trace.ts";
+import { TraceHash } from "./trace-hash.ts";
+
+/** Something that will happen. */
+export interface Scheduled {
+  readonly atUs: number;
+  readonly seq: number;
+  /** What it is, for the trace: `"timer"`, `"message"`, `"disk"`, `"fault"`. */
+  readonly kind: string;
+  readonly isQuiet: boolean;
+  readonly run: () => void;
+  isCancelled: boolean;
+}
+
+/** Sees every occurrence as it is recorded. What it throws ends the run. */
+export type Observer = (occurrence: Occurrence) => void;
+
+// Captured before a guard can take them away.
+const nextTurn = setImmediate;
+
+/** One run's time and order. */
+export class Kernel {
+  /** Of the run. */
+  readonly seed: string;
+  readonly hash: TraceHash = new TraceHash();
+  /** Everything recorded, in order. */
+  readonly occurrences: Occurrence[] = [];
+  readonly #events: Scheduled[] = [];
+  readonly #counts = new Map<string, number>();
+  readonly #observers: Observer[] = [];
+  // By the number of events taken by then.
+  readonly #interjections = new Map<number, (() => void)[]>();
+  readonly #outside = new Set<Promise<void>>();
+  #nowUs = 0;
+  #seq = 0;
+  #taken = 0;
+  #failure: { readonly thrown: unknown } | undefined;
+
+  constructor(seed: string) {
+    this.seed = seed;
+  }
+
+  /** Virtual time since the run began, in microseconds. */
+  get nowUs(): number {
+    return this.#nowUs;
+  }
+
+  /** Events taken so far. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** A stream of random numbers: the same for the same seed and label, whatever else is drawn. */
+  random(label: string): RandomStream {
+    return new RandomStream(this.seed, label);
+  }
+
+  /** Schedules an event. Returns what cancels it. */
+  after(delayUs: number, kind: string, run: () => void, isQuiet = false): () => void {
+    assert(delayUs >= 0, "time does not go back");
+    const atUs = this.#nowUs + Math.ceil(delayUs);
+    const event: Scheduled = { atUs, seq: this.#seq++, kind, isQuiet, run, isCancelled: false };
+    this.#push(event);
+    return () => void (event.isCancelled = true);
+  }
+
+  /**
+   * Waits for something that is no part of the simulation and takes real time, such as loading a module. No event is taken
+   * until it has settled. Gives what it gives.
+   */
+  outside<T>(work: Promise<T>): Promise<T> {
+    const over = (): void => void this.#outside.delete(settles);
+    const settles: Promise<void> = work.then(over, over);
+    this.#outside.add(settles);
+    return work;
+  }
+
+  /** Runs something between two events, once `count` more have been taken: 0, before the next. */
+  interject(count: number, run: () => void): void {
+    const at = this.#taken + count;
+    const due = this.#interjections.get(at);
+    if (due === undefined) this.#interjections.set(at, [run]);
+    else due.push(run);
+  }
+
+  /** Calls `observer` with every occurrence from now on. */
+  observe(observer: Observer): void {
+    this.#observers.push(observer);
+  }
+
+  /** Records that something happened. Returns its place. */
+  record(node: string, kind: string, details: Readonly<Record<string, Detail>> = {}): number {
+    const seq = this.occurrences.length;
+    const occurrence: Occurrence = { seq, atMs: this.#nowUs / 1_000, node, kind, details };
+    this.occurrences.push(occurrence);
+    this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1);
+    this.hash.occurrence(occurrence);
+    for (const observer of this.#observers) {
+      try {
+        observer(occurrence);
+      } catch (thrown) {
+        // The code that caused the occurrence is not to blame, and must not see this.
+        this.fail(thrown);
+      }
+    }
+    return seq;
+  }
+
+  /** How often a kind was recorded. */
+  count(kind: string): number {
+    return this.#counts.get(kind) ?? 0;
+  }
+
+  /** Every kind, and how often it was recorded. */
+  counts(): ReadonlyMap<string, number> {
+    return this.#counts;
+  }
+
+  /** Ends the run with what was thrown: `run` rejects with the first. */
+  fail(thrown: unknown): void {
+    this.#failure ??= { thrown };
+  }
+
+  /** Takes events until virtual time `untilUs`, or until `isDone` says so, or the run failed. */
+  async run(untilUs: number, isDone: () => boolean = () => false): Promise<void> {
+    await settled();
+    for (;;) {
+      while (this.#outside.size > 0) {
+        await Promise.all(this.#outside);
+        await settled();
+      }
+      this.#throwFailure();
+      if (isDone()) return;
+      if (this.#interjections.size > 0 && this.#interjected()) {
+        await settled();
+        continue;
+      }
+      const event = this.#pop();
+      if (event === undefined || event.atUs > untilUs) {
+        if (event !== undefined) this.#push(event);
+        this.#nowUs = Math.max(this.#nowUs, untilUs);
+        return;
+      }
+      if (event.isCancelled) continue;
+      this.#take(event);
+      if (!event.isQuiet) await settled();
+    }
+  }
+
+  #take(event: Scheduled): void {
+    this.#nowUs = event.atUs;
+    this.#taken++;
+    this.hash.event(event.atUs, event.kind);
+    try {
+      event.run();
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  #interjected(): boolean {
+    const due = this.#interjections.get(this.#taken);
+    if (due === undefined) return false;
+    this.#interjections.delete(this.#taken);
+    for (const run of due) run();
+    return true;
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure.thrown;
+  }
+
+  // A binary heap.
+  #push(event: Scheduled): void {
+    const heap = this.#events;
+    let at = heap.length;
+    heap.push(event);
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      const parent = heap[above] as Scheduled;
+      if (!isBefore(event, parent)) break;
+      heap[at] = parent;
+      at = above;
+    }
+    heap[at] = event;
+  }
+
+  #pop(): Scheduled | undefined {
+    const heap = this.#events;
+    const first = heap[0];
+    const last = heap.pop();
+    if (first === undefined || last === undefined || heap.length === 0) return first;
+    let at = 0;
+    for (;;) {
+      let below = at * 2 + 1;
+      if (below >= heap.length) break;
+      const right = heap[below + 1];
+      if (right !== undefined && isBefore(right, heap[below] as Scheduled)) below++;
+      const child = heap[below] as Scheduled;
+      if (!isBefore(child, last)) break;
+      heap[at] = child;
+      at = below;
+    }
+    heap[at] = last;
+    return first;
+  }
+}
+
+function isBefore(one: Scheduled, other: Scheduled): boolean {
+  return one.atUs < other.atUs || (one.atUs === other.atUs && one.seq < other.seq);
+}
+
+/** Resolves once no microtask is left (K2). */
+export function settled(): Promise<void> {
+  return new Promise((resolve) => nextTurn(resolve));
+}

@@ -1,0 +1,157 @@
+/** Campaigns: one scenario, many seeds. */
+import type { Campaign } from "./campaign.ts";
+import { minimise } from "./minimise.ts";
+import { RandomStream } from "./random.ts";
+import type { FaultPlan } from "./faults.ts";
+import { keptFailures, type SimReport } from "./report.ts";
+import { simulate, type SimulateOptions } from "./simulate.ts";
+import { Counters } from "./sometimes.ts";
+import { drawPlan } from "./swarm.ts";
+
+/** A run that a campaign's seed gives: the same for the same seed, with a plan of its own or the one that is given. */
+export function runOf(campaign: Campaign, seed: string, plan?: FaultPlan): SimulateOptions {
+  const stream = (part: string): RandomStream =>
+    new RandomStream(seed, `campaign/${campaign.name}/${part}`);
+  return {
+    ...campaign.scenario(stream("scenario")),
+    name: campaign.name,
+    seed,
+    plan: plan ?? drawPlan(stream("plan"), campaign.swarm(stream("scenario"))),
+  };
+}
+
+/** The seeds after a first one: whole numbers, counted on within 64 bits. */
+export function seedAfter(first: string, by: number): string {
+  return BigInt.asUintN(64, BigInt(first) + BigInt(by)).toString();
+}
+
+/** A seed that violated something. */
+export interface CampaignFailure {
+  readonly campaign: string;
+  readonly property: string;
+  readonly message: string;
+  readonly seed: string;
+  /** The plan, made as small as it goes. */
+  readonly plan: FaultPlan;
+  /** Faults of the plan as it was drawn. */
+  readonly drawnFaults: number;
+  /** Where it is kept, if it is. */
+  readonly path: string | undefined;
+}
+
+/** What a part of a campaign came to: plain data, to be merged. */
+export interface CampaignTally {
+  readonly campaign: string;
+  readonly seeds: number;
+  readonly failures: readonly CampaignFailure[];
+  readonly faults: Readonly<Record<string, number>>;
+  readonly sometimes: Readonly<Record<string, number>>;
+  readonly simulatedMs: number;
+  readonly events: number;
+  /** Real time in the runs, in milliseconds. */
+  readonly tookMs: number;
+  /** Of each seed, in order. */
+  readonly hashes: readonly string[];
+}
+
+/** Which seeds, and what for. */
+export interface CampaignRun {
+  readonly firstSeed: string;
+  /** How many, each `step` after the one before. */
+  readonly seeds: number;
+  /** Default 1. */
+  readonly step?: number;
+  /** A plan in place of those that the seeds draw. */
+  readonly plan?: FaultPlan;
+  /** Runs that making a failure smaller may take. Default 200. */
+  readonly minimiseRuns?: number;
+  /** Failures after which the campaign stops. Default 5. */
+  readonly mostFailures?: number;
+  /** Folder in which failures are kept, each with its smallest plan. Those that are there are run first. Default: none. */
+  readonly keepIn?: string;
+  /** Told after each seed. */
+  readonly onSeed?: (report: SimReport) => void;
+}
+
+/** Runs a campaign over its seeds. Each failure is made smaller before it is told. */
+export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise<CampaignTally> {
+  const {
+    firstSeed,
+    seeds,
+    step = 1,
+    plan,
+    minimiseRuns = 200,
+    mostFailures = 5,
+    onSeed,
+    keepIn,
+  } = run;
+  const counters = new Counters();
+  counters.require(...campaign.sometimes);
+  const faults = new Counters();
+  const failures: CampaignFailure[] = [];
+  const hashes: string[] = [];
+  let [simulatedMs, events, tookMs] = [0, 0, 0];
+  const note = async (report: SimReport): Promise<void> => {
+    counters.merge(report.counters);
+    faults.merge(report.faults);
+    simulatedMs += report.simulatedMs;
+    events += report.events;
+    tookMs += report.tookMs;
+    if (report.property === undefined) return;
+    const least = await minimise(() => runOf(campaign, report.seed), report, minimiseRuns);
+    failures.push({
+      campaign: campaign.name,
+      property: least.property ?? report.property,
+      message: (least.violation as Error).message,
+      seed: report.seed,
+      plan: least.plan,
+      drawnFaults: report.plan.length,
+      path: keepIn === undefined ? undefined : least.keep(keepIn),
+    });
+  };
+  for (const [, kept] of keepIn === undefined ? [] : keptFailures(keepIn, campaign.name))
+    await note(await simulate(runOf(campaign, kept.seed, kept.plan)));
+  for (let index = 0; index < seeds && failures.length < mostFailures; index++) {
+    const report = await simulate(runOf(campaign, seedAfter(firstSeed, index * step), plan));
+    hashes.push(report.traceHash);
+    await note(report);
+    onSeed?.(report);
+  }
+  return {
+    campaign: campaign.name,
+    seeds: hashes.length,
+    failures,
+    faults: faults.toJSON(),
+    sometimes: counters.toJSON(),
+    simulatedMs,
+    events,
+    tookMs,
+    hashes,
+  };
+}
+
+/** Two runs of a seed that ought to be the same. */
+export interface Divergence {
+  readonly campaign: string;
+  readonly seed: string;
+  /** The first checkpoint at which they part, of 256 entries each; and what happened last before, in each. */
+  readonly checkpoint: number;
+  readonly lasts: readonly [string, string];
+}
+
+/** Runs a seed twice and compares. Undefined: the same. */
+export async function audit(campaign: Campaign, seed: string): Promise<Divergence | undefined> {
+  const [one, two] = [
+    await simulate(runOf(campaign, seed)),
+    await simulate(runOf(campaign, seed)),
+  ] as const;
+  if (one.traceHash === two.traceHash) return undefined;
+  const { length } = one.checkpoints;
+  let checkpoint = one.checkpoints.findIndex((hash, index) => hash !== two.checkpoints[index]);
+  if (checkpoint < 0) checkpoint = length;
+  const parting = one.occurrences.findIndex(
+    (occurrence, index) => JSON.stringify(occurrence) !== JSON.stringify(two.occurrences[index]),
+  );
+  const last = (report: SimReport): string => JSON.stringify(report.occurrences[parting] ?? null);
+  return { campaign: campaign.name, seed, checkpoint, lasts: [last(one), last(two)] };
+}

@@ -1,0 +1,375 @@
+/**
+ * A node's disk: files in sectors, of which only what was synced is sure to survive a power cut.
+ *
+ * D1: a write changes what is read at once when it completes, and what survives only by a sync that begins after. Until
+ * then a power cut keeps each changed sector, or loses it, or tears it: a prefix of the new bytes, the rest old.
+ * D2: a process that is killed loses nothing that had completed: the page cache is the machine's. What was under way may
+ * have been done, in part too.
+ * D3: after a sync that failed, its sectors count as clean and are not written any more, as Linux has it: a later sync
+ * succeeds, and does not make up for it.
+ */
+import { assert, FabricError, type Disk, type DiskRequest } from "@selvage/fabric";
+import type { RandomStream } from "./random.ts";
+import type { SimNode } from "./sim-node.ts";
+
+/** Bytes that are written together or not at all. */
+export const SECTOR_BYTES = 512;
+
+/** What is wrong with a node's disk. */
+export interface DiskCondition {
+  /** Longest time of an operation, in milliseconds. */
+  readonly slowMs: number;
+  /** No room for bytes beyond what files hold. */
+  readonly isFull: boolean;
+  /** Syncs say that they have synced, and have not. */
+  readonly lies: boolean;
+  /** Reads and writes may stop short. */
+  readonly isShort: boolean;
+  /** So many syncs from now on fail. */
+  readonly failedSyncs: number;
+  /** So many reads and writes from now on fail. */
+  readonly failedIos: number;
+  /** So many writes from now on go to another sector. */
+  readonly misdirected: number;
+}
+
+const SOUND: DiskCondition = Object.freeze({
+  slowMs: 0.3,
+  isFull: false,
+  lies: false,
+  isShort: false,
+  failedSyncs: 0,
+  failedIos: 0,
+  misdirected: 0,
+});
+
+/** An error as the host's file system would give it. */
+class IoError extends Error {
+  readonly code: string;
+
+  constructor(code: string, what: string) {
+    super(`${code}: ${what}`);
+    this.code = code;
+  }
+}
+
+interface Pending {
+  readonly file: SimFile;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** All files of a node. */
+export class SimDisks {
+  readonly #node: SimNode;
+  readonly #files = new Map<string, SimFile>();
+  readonly #random: RandomStream;
+  readonly #pending = new Set<Pending>();
+  #condition: DiskCondition = SOUND;
+
+  constructor(node: SimNode) {
+    this.#node = node;
+    this.#random = node.kernel.random(`disk/${node.name}`);
+  }
+
+  get condition(): DiskCondition {
+    return this.#condition;
+  }
+
+  /** Changes what is wrong. */
+  setCondition(condition: Partial<DiskCondition>): void {
+    this.#condition = { ...this.#condition, ...condition };
+  }
+
+  /** Nothing is wrong any more. What was lost stays lost. */
+  heal(): void {
+    this.#condition = SOUND;
+  }
+
+  /** The bytes that a file would have after a power cut that loses all that was not synced; undefined: no such file. */
+  durableBytes(path: string): Uint8Array | undefined {
+    return this.#files.get(path)?.durable();
+  }
+
+  /** Opens a file, or makes it: the fabric's `disk` port. @throws FabricError `CONFLICT`, `NOT_FOUND`. */
+  open({ path, access, image }: DiskRequest): Disk {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      if (access === "read")
+        throw new FabricError("NOT_FOUND", `Cannot open ${path}: there is no such file`, { path });
+      file = new SimFile(image());
+      this.#files.set(path, file);
+    }
+    if (access === "write") {
+      if (file.hasWriter)
+        throw new FabricError("CONFLICT", `Cannot open ${path}: it has a writer`, { path });
+      file.hasWriter = true;
+    }
+    return new OpenFile(this, file, access === "write");
+  }
+
+  /** Flips one bit of what a file holds. False when there is nothing to flip. */
+  flip(): boolean {
+    const files = [...this.#files.entries()].filter(([, file]) => file.length > 0);
+    if (files.length === 0) return false;
+    const [path, file] = this.#random.pick(files);
+    const at = this.#random.below(file.length);
+    file.flip(at, this.#random.below(8));
+    this.#node.record("disk.flipped", { path, at });
+    return true;
+  }
+
+  /** The process is gone; with `"unsynced"` the power too. */
+  crash(loses: "memory" | "unsynced"): void {
+    for (const { file, offset, bytes } of this.#pending) {
+      const done = this.#random.below(bytes.length + 1);
+      if (this.#random.chance(1, 2)) file.write(offset, bytes.subarray(0, done));
+    }
+    this.#pending.clear();
+    for (const file of this.#files.values()) {
+      file.hasWriter = false;
+      if (loses === "unsynced") file.lose(this.#random, (kind) => this.#node.record(kind));
+    }
+  }
+
+  // What follows is for files that are open.
+
+  /** Does `run` after the time that an operation takes. */
+  operate<T>(what: string, run: () => T): Promise<T> {
+    const { slowMs } = this.#condition;
+    const us = this.#random.between(20, Math.max(20, Math.round(slowMs * 1_000)));
+    return new Promise((resolve, reject) => {
+      this.#node.after(us, "disk", () => {
+        try {
+          resolve(run());
+        } catch (thrown) {
+          this.#node.record("disk.failed", { what, code: (thrown as IoError).code });
+          reject(thrown as IoError);
+        }
+      });
+    });
+  }
+
+  /** @throws IoError when reads and writes fail at the moment. */
+  checkIo(what: string): void {
+    if (this.#condition.failedIos <= 0) return;
+    this.setCondition({ failedIos: this.#condition.failedIos - 1 });
+    throw new IoError("EIO", what);
+  }
+
+  /** How much of `length` bytes an operation moves. */
+  moved(length: number): number {
+    if (!this.#condition.isShort || length < 2 || this.#random.chance(1, 2)) return length;
+    this.#node.record("disk.short");
+    return this.#random.between(1, length - 1);
+  }
+
+  /** A write: as it goes to the file in the end. */
+  begin(file: SimFile, offset: number, source: Uint8Array): Promise<number> {
+    const pending: Pending = { file, offset, bytes: source.slice() };
+    this.#pending.add(pending);
+    return this.operate("write", () => {
+      this.#pending.delete(pending);
+      this.checkIo("write");
+      const { isFull, misdirected } = this.#condition;
+      if (isFull && offset + source.length > file.length) throw new IoError("ENOSPC", "write");
+      const bytes = pending.bytes.subarray(0, this.moved(source.length));
+      let at = offset;
+      if (misdirected > 0 && file.length > SECTOR_BYTES) {
+        this.setCondition({ misdirected: misdirected - 1 });
+        at = this.#random.below(Math.floor(file.length / SECTOR_BYTES)) * SECTOR_BYTES;
+        this.#node.record("disk.misdirected", { from: offset, to: at });
+      }
+      file.write(at, bytes);
+      return bytes.length;
+    });
+  }
+
+  /** A sync. */
+  sync(file: SimFile): Promise<void> {
+    const sectors = file.changed();
+    return this.operate("sync", () => {
+      const { failedSyncs, lies } = this.#condition;
+      if (failedSyncs > 0) {
+        this.setCondition({ failedSyncs: failedSyncs - 1 });
+        file.forget(sectors);
+        throw new IoError("EIO", "sync");
+      }
+      if (lies) this.#node.record("disk.lied");
+      else file.keep(sectors);
+      this.#node.record("disk.synced");
+    });
+  }
+}
+
+/** A file's bytes: as they are read, and as they would be after a power cut. */
+class SimFile {
+  hasWriter = false;
+  length: number;
+  #durableLength: number;
+  readonly #cached = new Map<number, Uint8Array>();
+  readonly #durable = new Map<number, Uint8Array>();
+  /** Sectors that a power cut may lose, and how often each was written. */
+  readonly #changed = new Map<number, number>();
+
+  constructor(image: Uint8Array) {
+    this.length = 0;
+    this.write(0, image);
+    this.#durableLength = 0;
+    this.keep(this.changed());
+  }
+
+  read(offset: number, target: Uint8Array): number {
+    const count = Math.max(0, Math.min(target.length, this.length - offset));
+    for (let at = 0; at < count;) {
+      const [sector, within] = placeOf(offset + at);
+      const size = Math.min(SECTOR_BYTES - within, count - at);
+      const bytes = this.#cached.get(sector);
+      if (bytes === undefined) target.fill(0, at, at + size);
+      else target.set(bytes.subarray(within, within + size), at);
+      at += size;
+    }
+    return count;
+  }
+
+  write(offset: number, source: Uint8Array): void {
+    for (let at = 0; at < source.length;) {
+      const [sector, within] = placeOf(offset + at);
+      const size = Math.min(SECTOR_BYTES - within, source.length - at);
+      this.#sector(sector).set(source.subarray(at, at + size), within);
+      this.#changed.set(sector, (this.#changed.get(sector) ?? 0) + 1);
+      at += size;
+    }
+    if (source.length > 0) this.length = Math.max(this.length, offset + source.length);
+  }
+
+  truncate(length: number): void {
+    for (const [sector, bytes] of this.#cached) {
+      if ((sector + 1) * SECTOR_BYTES <= length) continue;
+      bytes.fill(0, Math.max(0, length - sector * SECTOR_BYTES));
+      this.#changed.set(sector, (this.#changed.get(sector) ?? 0) + 1);
+    }
+    this.length = length;
+  }
+
+  changed(): ReadonlyMap<number, number> {
+    return new Map(this.#changed);
+  }
+
+  /** These sectors survive from now on; one that was written again since may still be lost. */
+  keep(sectors: ReadonlyMap<number, number>): void {
+    for (const [sector, writes] of sectors) {
+      this.#durable.set(sector, this.#sector(sector).slice());
+      if (this.#changed.get(sector) === writes) this.#changed.delete(sector);
+    }
+    this.#durableLength = this.length;
+  }
+
+  /** These sectors count as written, and are not (D3). */
+  forget(sectors: ReadonlyMap<number, number>): void {
+    for (const sector of sectors.keys()) this.#changed.delete(sector);
+  }
+
+  /** The power fails (D1). */
+  lose(random: RandomStream, tell: (kind: string) => void): void {
+    const kept = new Map<number, Uint8Array>();
+    for (const sector of [...this.#changed.keys()].sort((a, b) => a - b)) {
+      const fate = random.below(3);
+      const now = this.#sector(sector);
+      if (fate === 0) kept.set(sector, now.slice());
+      if (fate === 1) tell("disk.lost");
+      if (fate !== 2) continue;
+      tell("disk.tore");
+      const torn = this.#durable.get(sector)?.slice() ?? new Uint8Array(SECTOR_BYTES);
+      torn.set(now.subarray(0, random.between(1, SECTOR_BYTES - 1)));
+      kept.set(sector, torn);
+    }
+    for (const [sector, bytes] of kept) this.#durable.set(sector, bytes);
+    // A length that was not synced may be there already: what lies between reads as zeros, or as what was kept.
+    const last = Math.max(0, ...[...kept.keys()].map((sector) => (sector + 1) * SECTOR_BYTES));
+    this.length = Math.min(this.length, Math.max(this.#durableLength, last));
+    this.#durableLength = this.length;
+    this.#cached.clear();
+    for (const [sector, bytes] of this.#durable) this.#cached.set(sector, bytes.slice());
+    this.#changed.clear();
+  }
+
+  flip(at: number, bit: number): void {
+    const [sector, within] = placeOf(at);
+    for (const bytes of [this.#sector(sector), this.#durable.get(sector)])
+      if (bytes !== undefined) bytes[within] = (bytes[within] as number) ^ (1 << bit);
+  }
+
+  durable(): Uint8Array {
+    const bytes = new Uint8Array(this.#durableLength);
+    for (const [sector, part] of this.#durable) {
+      const left = this.#durableLength - sector * SECTOR_BYTES;
+      if (left > 0) bytes.set(part.subarray(0, left), sector * SECTOR_BYTES);
+    }
+    return bytes;
+  }
+
+  #sector(sector: number): Uint8Array {
+    const known = this.#cached.get(sector);
+    if (known !== undefined) return known;
+    const made = new Uint8Array(SECTOR_BYTES);
+    this.#cached.set(sector, made);
+    return made;
+  }
+}
+
+/** A file as one incarnation has it open. */
+class OpenFile implements Disk {
+  readonly #disks: SimDisks;
+  readonly #file: SimFile;
+  readonly #isWriter: boolean;
+  #isClosed = false;
+
+  constructor(disks: SimDisks, file: SimFile, isWriter: boolean) {
+    this.#disks = disks;
+    this.#file = file;
+    this.#isWriter = isWriter;
+  }
+
+  readNow(offset: number, target: Uint8Array): number {
+    return this.#file.read(offset, target);
+  }
+
+  read(offset: number, target: Uint8Array): Promise<number> {
+    this.#check();
+    return this.#disks.operate("read", () => {
+      this.#disks.checkIo("read");
+      return this.#file.read(offset, target.subarray(0, this.#disks.moved(target.length)));
+    });
+  }
+
+  write(offset: number, source: Uint8Array): Promise<number> {
+    this.#check();
+    return this.#disks.begin(this.#file, offset, source);
+  }
+
+  sync(): Promise<void> {
+    this.#check();
+    return this.#disks.sync(this.#file);
+  }
+
+  truncate(length: number): Promise<void> {
+    this.#check();
+    return this.#disks.operate("truncate", () => this.#file.truncate(length));
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#isWriter) this.#file.hasWriter = false;
+  }
+
+  #check(): void {
+    assert(!this.#isClosed, "a closed file is not used");
+  }
+}
+
+function placeOf(offset: number): readonly [sector: number, within: number] {
+  const sector = Math.floor(offset / SECTOR_BYTES);
+  return [sector, offset - sector * SECTOR_BYTES];
+}

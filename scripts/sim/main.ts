@@ -1,0 +1,154 @@
+/**
+ * `npm run sim [-- FILE] [--seeds N] [--seed S] [--plan FILE] [--require-sometimes] [--mutants] [--audit] [--json]`: the
+ * project's campaigns, or those of a file of yours. Progress goes to stderr, the summary to stdout, and with `--json` one
+ * document after it. Exit status 0: nothing was violated.
+ */
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { Command, InvalidArgumentError } from "commander";
+import { FAILURES_FOLDER, type FaultPlan } from "@selvage/sim";
+import { ownFiles } from "./campaigns.ts";
+import { runMutants } from "./mutants.ts";
+import type { Share, Told } from "./sim-worker.ts";
+import { emptySummary, summarize, table, type Summary } from "./summary.ts";
+
+/** From so many seeds on, a counter that stays at zero fails the run. */
+const SOMETIMES_FROM = 2_000;
+
+interface Options {
+  readonly seeds: number;
+  readonly seed: string;
+  readonly plan?: FaultPlan;
+  readonly campaign?: string;
+  readonly threads: number;
+  readonly requireSometimes?: true;
+  readonly mutants?: true;
+  readonly audit?: true;
+  readonly first?: true;
+  readonly keep: string;
+  readonly json?: true;
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isSafeInteger(count) || count < 1)
+    throw new InvalidArgumentError("expected a whole number above 0");
+  return count;
+}
+
+function parseSeed(text: string): string {
+  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 2n ** 64n)
+    throw new InvalidArgumentError("expected a whole number of up to 64 bits");
+  return text;
+}
+
+// A kept failure, or a plan alone.
+function parsePlan(path: string): FaultPlan {
+  const read = JSON.parse(readFileSync(path, "utf8")) as FaultPlan | { readonly plan: FaultPlan };
+  const plan = "plan" in read ? read.plan : read;
+  if (!Array.isArray(plan)) throw new InvalidArgumentError("expected a list of faults");
+  return plan;
+}
+
+function progress(done: number, of: number, failed: number, what: string): void {
+  const failures = failed === 0 ? "" : `, ${failed} failed`;
+  const line = `sim: ${done} of ${of} ${what}${failures}`;
+  if (process.stderr.isTTY) process.stderr.write(`\r${line}${done === of ? "\n" : ""}`);
+  else if (done === of || done % Math.max(1, Math.round(of / 10)) === 0)
+    process.stderr.write(`${line}\n`);
+}
+
+/** Runs all shares, each on a thread of its own. */
+async function runShares(
+  files: readonly string[],
+  options: Options,
+): Promise<Extract<Told, { told: "done" }>[]> {
+  const threads = Math.min(options.threads, options.seeds);
+  let [done, failed] = [0, 0];
+  const what = options.audit === true ? "seeds audited" : "seeds";
+  const shares = Array.from({ length: threads }, (_, thread): Promise<Told> => {
+    const share: Share = {
+      files,
+      firstSeed: options.seed,
+      seeds: options.seeds,
+      thread,
+      threads,
+      isAudit: options.audit === true,
+      mostFailures: options.first === true ? 1 : 5,
+      keep: options.keep,
+      ...(options.plan && { plan: options.plan }),
+      ...(options.campaign !== undefined && { only: options.campaign }),
+    };
+    const worker = new Worker(new URL("./sim-worker.ts", import.meta.url), { workerData: share });
+    return new Promise((resolve, reject) => {
+      worker.once("error", reject);
+      worker.on("message", (told: Told) => {
+        if (told.told === "done") return resolve(told);
+        if (told.failed) failed++;
+        progress(++done, options.seeds, failed, what);
+      });
+      worker.once("exit", (code) => {
+        reject(new Error(`a thread of the campaign exited with code ${code}`));
+      });
+    });
+  });
+  return (await Promise.all(shares)) as Extract<Told, { told: "done" }>[];
+}
+
+function problems(summary: Summary, options: Options): readonly string[] {
+  const told = summary.failures.map(({ property, replay }) => `${property}\n    ${replay}`);
+  const mustHit = options.requireSometimes === true || options.seeds >= SOMETIMES_FROM;
+  const zeros = Object.entries(summary.sometimes).filter(([, count]) => count === 0);
+  if (mustHit && options.audit !== true)
+    told.push(...zeros.map(([name]) => `never happened: ${name}`));
+  return told;
+}
+
+async function main(file: string | undefined, options: Options): Promise<void> {
+  const files = file === undefined ? ownFiles() : [file];
+  if (options.mutants === true) {
+    const { outcomes, text } = await runMutants(options.seeds, options.seed);
+    process.stdout.write(text);
+    if (options.json === true) process.stdout.write(`${JSON.stringify({ mutants: outcomes })}\n`);
+    if (outcomes.some(({ killed }) => !killed)) process.exitCode = 1;
+    return;
+  }
+  const begun = performance.now();
+  const shares = files.length === 0 ? [] : await runShares(files, options);
+  const summary =
+    shares.length === 0
+      ? emptySummary(options.seed)
+      : summarize(shares, { ...options, file, tookMs: performance.now() - begun });
+  const wrong = problems(summary, options);
+  process.stdout.write(
+    table(
+      summary,
+      shares.flatMap(({ properties }) => properties),
+    ),
+  );
+  for (const problem of wrong) process.stdout.write(`  FAILED ${problem}\n`);
+  if (options.json === true) process.stdout.write(`${JSON.stringify(summary)}\n`);
+  if (wrong.length > 0) process.exitCode = 1;
+}
+
+await new Command("sim")
+  .description("Runs simulated failovers, each from a seed, and says what was violated.")
+  .argument("[file]", "a file that exports `campaign` or `campaigns`; default: the project's own")
+  .option("--seeds <n>", "how many runs", parseCount, 200)
+  .option("--seed <s>", "the first seed; the others follow it", parseSeed, "1")
+  .option(
+    "--plan <file>",
+    "a kept failure, or a list of faults, in place of drawn plans",
+    parsePlan,
+  )
+  .option("--campaign <name>", "only this one")
+  .option("--threads <n>", "threads to run on", parseCount, availableParallelism())
+  .option("--require-sometimes", "fail when a counter stays at zero; from 2,000 seeds on anyway")
+  .option("--mutants", "break each protocol rule in turn, and see its campaign find it")
+  .option("--audit", "run each seed twice, and compare")
+  .option("--first", "stop a thread at its first failure, and leave it as it is")
+  .option("--keep <folder>", "where failures are kept, and replayed from", FAILURES_FOLDER)
+  .option("--json", "print one document at the end")
+  .action(main)
+  .parseAsync();

@@ -1,0 +1,160 @@
+/** What a campaign came to, over all threads. */
+import { createHash } from "node:crypto";
+import type { CampaignFailure, CampaignTally } from "@selvage/sim";
+import { coverageByPackage, merged } from "./coverage.ts";
+import type { Told } from "./sim-worker.ts";
+
+/** The document of `npm run sim -- --json`. Fields, once there, stay. */
+export interface Summary {
+  readonly seeds: number;
+  readonly firstSeed: string;
+  readonly violations: number;
+  readonly failures: readonly {
+    readonly property: string;
+    readonly seed: string;
+    readonly replay: string;
+    readonly campaign: string;
+    readonly faults: number;
+  }[];
+  readonly faults: Readonly<Record<string, number>>;
+  readonly sometimes: Readonly<Record<string, number>>;
+  /** Part of the lines of functions that ran, by package, from 0 to 1. */
+  readonly coverage: Readonly<Record<string, number>>;
+  readonly simulatedHours: number;
+  /** Of one thread. */
+  readonly eventsPerSecond: number;
+  readonly simulatedHoursPerCoreSecond: number;
+  readonly traceHash: string;
+}
+
+interface About {
+  readonly seed: string;
+  readonly file: string | undefined;
+  readonly tookMs: number;
+}
+
+type Done = Extract<Told, { told: "done" }>;
+
+/** No campaign is there. */
+export function emptySummary(firstSeed: string): Summary {
+  return {
+    seeds: 0,
+    firstSeed,
+    violations: 0,
+    failures: [],
+    faults: {},
+    sometimes: {},
+    coverage: {},
+    simulatedHours: 0,
+    eventsPerSecond: 0,
+    simulatedHoursPerCoreSecond: 0,
+    traceHash: "",
+  };
+}
+
+/** All shares together. */
+export function summarize(shares: readonly Done[], { seed, file }: About): Summary {
+  const tallies = shares.flatMap((share) => share.tallies);
+  const failures = tallies.flatMap((tally) => tally.failures);
+  const divergences = shares.flatMap((share) => share.divergences);
+  const seconds = sum(tallies, ({ tookMs }) => tookMs) / 1_000;
+  const hours = sum(tallies, ({ simulatedMs }) => simulatedMs) / 3_600_000;
+  return {
+    seeds: sum(tallies, ({ seeds }) => seeds),
+    firstSeed: seed,
+    violations: failures.length + divergences.length,
+    failures: [
+      ...failures.map((failure) => ({
+        property: failure.message,
+        seed: failure.seed,
+        replay: replayOf(failure, file),
+        campaign: failure.campaign,
+        faults: failure.plan.length,
+      })),
+      ...divergences.map((divergence) => ({
+        property: `T1: two runs of one seed part at checkpoint ${divergence.checkpoint}: ${divergence.lasts.join(" / ")}`,
+        seed: divergence.seed,
+        replay: `npm run sim -- ${file ?? ""} --campaign ${divergence.campaign} --seed ${divergence.seed} --seeds 1 --audit`,
+        campaign: divergence.campaign,
+        faults: 0,
+      })),
+    ],
+    faults: added(tallies.map(({ faults }) => faults)),
+    sometimes: added(tallies.map(({ sometimes }) => sometimes)),
+    coverage: coverageByPackage(
+      shares.map((share) => share.coverage).reduce((one, other) => merged(one, other), {}),
+    ),
+    simulatedHours: hours,
+    eventsPerSecond: Math.round(sum(tallies, ({ events }) => events) / Math.max(seconds, 1e-9)),
+    simulatedHoursPerCoreSecond: hours / Math.max(seconds, 1e-9),
+    traceHash: hashOf(tallies),
+  };
+}
+
+// With the smallest plan, where that is kept; without, the seed draws its own plan again.
+function replayOf({ campaign, seed, path }: CampaignFailure, file: string | undefined): string {
+  const plan = path === undefined ? undefined : `--plan ${path}`;
+  const parts = ["npm run sim --", file, `--campaign ${campaign} --seed ${seed} --seeds 1`, plan];
+  return parts.filter((part) => part !== undefined).join(" ");
+}
+
+// Of all runs, whatever threads they ran on.
+function hashOf(tallies: readonly CampaignTally[]): string {
+  const all = tallies.flatMap(({ campaign, hashes }) =>
+    hashes.map((hash) => `${campaign} ${hash}`),
+  );
+  return createHash("sha256").update(all.sort().join("\n")).digest("hex").slice(0, 16);
+}
+
+function sum<T>(list: readonly T[], of: (item: T) => number): number {
+  return list.reduce((total, item) => total + of(item), 0);
+}
+
+function added(counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const total = new Map<string, number>();
+  for (const each of counts)
+    for (const [name, count] of Object.entries(each))
+      total.set(name, (total.get(name) ?? 0) + count);
+  return Object.fromEntries([...total].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Invariants that come with their issues. */
+export const PENDING: readonly string[] = [
+  "E3",
+  "E4",
+  "E5",
+  "E6",
+  "P1",
+  "P2",
+  "P3",
+  "B1",
+  "B2",
+  "B3",
+  "B4",
+  "B5",
+  "D2",
+  "D3",
+];
+
+/** The summary to read. */
+export function table(summary: Summary, properties: readonly string[]): string {
+  const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;
+  const listed = (counts: Readonly<Record<string, number>>): string[] =>
+    Object.entries(counts).map(([name, count]) => `    ${String(count).padStart(9)}  ${name}`);
+  const lines = [
+    `  ${summary.seeds} seeds from ${summary.firstSeed}, ${summary.violations} violations, ${summary.simulatedHours.toFixed(1)} simulated hours`,
+    `  ${summary.eventsPerSecond.toLocaleString("en")} events a second and ${summary.simulatedHoursPerCoreSecond.toFixed(2)} simulated hours a core-second; trace ${summary.traceHash}`,
+    "  faults that struck",
+    ...listed(summary.faults),
+    "  sometimes",
+    ...listed(summary.sometimes),
+    "  lines that ran",
+    ...Object.entries(summary.coverage).map(
+      ([name, part]) => `    ${percent(part).padStart(9)}  ${name}`,
+    ),
+    "  properties held to",
+    ...[...new Set(properties)].sort().map((property) => `    ${property}`),
+    `  pending: ${PENDING.join(", ")}`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
