@@ -115,9 +115,13 @@ export class BlockBook {
     const entry = this.#entries[slot] as BlockEntry;
     if (entry.phase === "ending") {
       if (!this.isSaved(slot)) await this.save(slot);
-      // Blocks above every live lease are cut off; others are overwritten, and cut off when their turn has come.
-      if (entry.first < this.#top()) await this.#device.zero(entry.first, entry.count);
-      if (entry.first >= this.#top()) await this.#shrink();
+      // Blocks above every live lease are cut off; others are overwritten, and cut off when their turn has come. Where the
+      // cut is made is known once it is made: a grant meanwhile raises it, and what is below has to be overwritten.
+      const cutAt = entry.first >= this.#top() ? await this.#shrink() : Infinity;
+      if (entry.first < cutAt) {
+        await this.#device.zero(entry.first, entry.count);
+        if (entry.first >= this.#top()) await this.#shrink();
+      }
       await this.#store.sync();
       this.#entries[slot] = { ...entry, phase: "free" };
     }
@@ -132,11 +136,17 @@ export class BlockBook {
     return top;
   }
 
-  #shrink(): Promise<void> {
-    const shrinking = this.#shrinking.then(() =>
-      this.#store.truncate(this.#table.dataAt + this.#top() * BLOCK_BYTES),
+  // Cuts off what is above; gives the first block that is cut off.
+  #shrink(): Promise<number> {
+    const shrinking = this.#shrinking.then(async () => {
+      const top = this.#top();
+      await this.#store.truncate(this.#table.dataAt + top * BLOCK_BYTES);
+      return top;
+    });
+    this.#shrinking = shrinking.then(
+      () => {},
+      () => {},
     );
-    this.#shrinking = shrinking.catch(() => {});
     return shrinking;
   }
 }
