@@ -78,8 +78,20 @@ export class World {
       },
     );
     let events = 0;
+    // Leases of a block file outlive the fabric that granted them: for this one they begin when it finds them. What it
+    // found ended was over before anybody listened.
+    const known = new Set<string>();
+    const keyOf = (leaseId: string): string => `${name}/${leaseId}`;
+    for (const { leaseId, generation, kind, bytes, tenant } of fabric.leases()) {
+      known.add(`${leaseId} ${generation}`);
+      const details = { lease: keyOf(leaseId), generation, kind, bytes, tenant, isFound: true };
+      node.record("lease.granted", details);
+    }
     fabric.subscribe(({ type, leaseId, generation, kind, bytes, tenant }) => {
-      node.record(`lease.${type}`, { lease: leaseId, generation, kind, bytes, tenant });
+      const key = `${leaseId} ${generation}`;
+      if (type === "granted") known.add(key);
+      if (!known.has(key)) return;
+      node.record(`lease.${type}`, { lease: keyOf(leaseId), generation, kind, bytes, tenant });
       this.#account(node, name, fabric, ++events % statsEvery === 1);
     });
     return fabric;
