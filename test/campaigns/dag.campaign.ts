@@ -1,0 +1,203 @@
+/**
+ * Plans on nodes that crash and stand still: random DAGs whose tasks fail, are slow, are tried again, and make other bytes
+ * at every attempt, so that whoever reads must have got exactly the bytes of the attempt that was committed.
+ */
+import {
+  TaskGraph,
+  type ExecutionEvent,
+  type ExecutionPlan,
+  type TaskContext,
+  type TaskDef,
+} from "@selvage/batch";
+import { stampOf } from "./dag-body.ts";
+import { isFabricError, type Fabric } from "@selvage/fabric";
+import {
+  check,
+  sometimes,
+  Violation,
+  type Campaign,
+  type RandomStream,
+  type SimNode,
+  type World,
+} from "@selvage/sim";
+
+interface Sizes {
+  readonly nodes: readonly string[];
+  readonly tasks: number;
+  readonly ttlMs: number;
+  readonly memoryBytes: number;
+}
+
+function sizesOf(random: RandomStream): Sizes {
+  return {
+    nodes: ["a", "b", "c", "d"].slice(0, random.between(3, 4)),
+    tasks: random.between(2, 9),
+    ttlMs: random.spread(200, 3_000),
+    memoryBytes: 4_096 * random.spread(4, 64),
+  };
+}
+
+const module = new URL("./dag-body.ts", import.meta.url);
+const raw = (name: string) => ({ name, format: "raw" }) as const;
+
+/** One run of one plan, as its tasks and its events tell it. */
+class Run {
+  readonly plan: ExecutionPlan;
+  readonly #node: SimNode;
+  /** By task: the attempt whose outputs were committed. */
+  readonly #committed = new Map<string, number>();
+  readonly #inputs = new Map<string, readonly string[]>();
+  readonly #ended = new Map<string, string>();
+
+  constructor(node: SimNode, sizes: Sizes) {
+    this.#node = node;
+    const { random } = node;
+    const graph = new TaskGraph();
+    const ids: ReturnType<TaskGraph["addTask"]>[] = [];
+    for (let index = 0; index < sizes.tasks; index++) {
+      const name = `t${index}`;
+      const inputs = [...Array(index).keys()]
+        .filter(() => random.chance(1, Math.max(2, index >> 1)))
+        .map((at) => `t${at}`);
+      this.#inputs.set(name, inputs);
+      ids.push(graph.addTask(this.#task(name, inputs)));
+      for (const input of inputs)
+        graph.addDependency(ids[Number(input.slice(1))] as never, ids[index] as never);
+    }
+    this.plan = graph.build();
+  }
+
+  /** What this run's watcher is told. */
+  readonly onEvent = (event: ExecutionEvent): void => {
+    if (event.type !== "task") return;
+    const { name, newState, attempt } = event;
+    this.#node.record(`task.${newState}`, { task: name, attempt });
+    if (newState === "running")
+      for (const input of this.#inputs.get(name) ?? [])
+        if (!this.#committed.has(input))
+          throw new Violation("D1: inputs are committed", `${name} started before ${input} ended`);
+    if (newState === "succeeded") this.#committed.set(name, attempt);
+    const isOver = !["pending", "ready", "running", "waiting"].includes(newState);
+    if (!isOver) return;
+    if (this.#ended.has(name))
+      throw new Violation("D1: one outcome a task", `${name} ended twice: ${newState}`);
+    this.#ended.set(name, newState);
+  };
+
+  /** Every task has ended, once. */
+  check(status: string): void {
+    sometimes("a run succeeded", status === "succeeded");
+    sometimes("a run failed", status === "failed");
+    if (this.#ended.size !== this.#inputs.size)
+      throw new Violation("D1: every task ends", `${this.#ended.size} of ${this.#inputs.size}`);
+    const skipped = [...this.#ended.values()].filter((state) => state === "skipped").length;
+    sometimes("a task was skipped", skipped > 0);
+  }
+
+  #task(name: string, inputs: readonly string[]): TaskDef {
+    const { random } = this.#node;
+    const base = {
+      name,
+      inputs: inputs.map((input) => raw(`out-${input}`)),
+      retries: random.below(4),
+      backoff: { baseMs: random.spread(1, 100) },
+    };
+    const outputs = [raw(`out-${name}`)];
+    if (inputs.length === 0 && random.chance(1, 3)) return { ...base, outputs, run: module };
+    if (inputs.length === 0) return { ...base, outputs, run: this.#slow(name) };
+    return { ...base, outputs, run: this.#body(name, inputs) };
+  }
+
+  #body(name: string, inputs: readonly string[]) {
+    return async (context: TaskContext): Promise<void> => {
+      const { random } = this.#node;
+      if (random.chance(1, 6)) throw new Error(`${name} failed`);
+      this.#read(context, inputs);
+      await this.#node.sleep(random.spread(1, 400));
+      context.progress(0.5);
+      // A lease that was lost meanwhile is no reason to read another's bytes.
+      this.#read(context, inputs);
+      if (random.chance(1, 10)) throw new Error(`${name} failed late`);
+      context.allocate(`out-${name}`, 64).fill(stampOf(name, context.attempt));
+      sometimes("a later attempt was committed", context.attempt > 1);
+    };
+  }
+
+  #slow(name: string) {
+    return async (context: TaskContext): Promise<Record<string, Uint8Array>> => {
+      await this.#node.sleep(this.#node.random.spread(100, 3_000));
+      return { [`out-${name}`]: new Uint8Array(64).fill(stampOf(name, context.attempt)) };
+    };
+  }
+
+  #read(context: TaskContext, inputs: readonly string[]): void {
+    for (const input of inputs) {
+      const bytes = context.input(`out-${input}`);
+      const wanted = stampOf(input, this.#committed.get(input) ?? 0);
+      if (bytes.length < 64 || bytes.subarray(0, 64).some((byte) => byte !== wanted))
+        // Thrown here it would be one more failure of the task.
+        this.#node.kernel.fail(
+          new Violation(
+            "D1: reads the committed output",
+            `${context.task} read ${bytes[0]} of ${input}, which committed ${wanted}`,
+          ),
+        );
+    }
+  }
+}
+
+async function program(node: SimNode, world: World, sizes: Sizes): Promise<void> {
+  const { random } = node;
+  const fabric: Fabric = world.fabric(node, { memoryBytes: sizes.memoryBytes, tickMs: 50 });
+  for (;;) {
+    const run = new Run(node, sizes);
+    const cancel = new AbortController();
+    if (random.chance(1, 6)) node.timer.after(random.spread(1, 1_000), () => cancel.abort());
+    try {
+      const { status } = await world.execute(node, run.plan, {
+        fabric,
+        ttlMs: sizes.ttlMs,
+        teardown: random.pick(["expiry", "eager"]),
+        signal: cancel.signal,
+        graceMs: 200,
+        stallMs: random.spread(100, 30_000),
+        onEvent: run.onEvent,
+      });
+      run.check(status);
+      sometimes("a run was cancelled", status === "cancelled");
+      node.record("run.ended", { status });
+    } catch (thrown) {
+      if (!isFabricError(thrown)) throw thrown;
+      sometimes(`a run was refused: ${thrown.code}`);
+    }
+    await node.sleep(random.spread(500, 8_000));
+  }
+}
+
+/** See above. */
+export const campaign: Campaign = {
+  name: "dag",
+  swarm: (random) => ({
+    nodes: sizesOf(random).nodes,
+    kinds: ["crash", "pause", "suspend", "clockStep", "clockDrift", "clockFreeze", "isolate"],
+    moments: ["task.running", "task.succeeded", "task.waiting", "lease.granted", "run.ended"],
+  }),
+  scenario(random) {
+    const sizes = sizesOf(random);
+    return {
+      world(world) {
+        for (const name of sizes.nodes) world.node(name, (node) => program(node, world, sizes));
+      },
+      invariants: [check.conservation(), check.singleTerminalState()],
+      finally: [check.eventually("run.ended", 20_000)],
+    };
+  },
+  properties: ["D1: a task starts after its inputs are committed, and reads exactly those"],
+  sometimes: [
+    "a run succeeded",
+    "a run failed",
+    "a run was cancelled",
+    "a task was skipped",
+    "a later attempt was committed",
+  ],
+};
