@@ -8,7 +8,7 @@ import { ROOT } from "../command.ts";
 /** The project's own, by file. */
 export function ownFiles(): readonly string[] {
   const files = globSync("test/campaigns/*.campaign.ts", { cwd: ROOT });
-  return files.map((file) => join(ROOT, file)).sort();
+  return files.map((file) => join(ROOT, file)).toSorted();
 }
 
 /** The campaigns of a file. @throws RangeError: it exports none. */

@@ -103,7 +103,7 @@ function hashOf(tallies: readonly CampaignTally[]): string {
   const all = tallies.flatMap(({ campaign, hashes }) =>
     hashes.map((hash) => `${campaign} ${hash}`),
   );
-  return createHash("sha256").update(all.sort().join("\n")).digest("hex").slice(0, 16);
+  return createHash("sha256").update(all.toSorted().join("\n")).digest("hex").slice(0, 16);
 }
 
 function sum<T>(list: readonly T[], of: (item: T) => number): number {
@@ -115,7 +115,7 @@ function added(counts: readonly Readonly<Record<string, number>>[]): Record<stri
   for (const each of counts)
     for (const [name, count] of Object.entries(each))
       total.set(name, (total.get(name) ?? 0) + count);
-  return Object.fromEntries([...total].sort(([a], [b]) => (a < b ? -1 : 1)));
+  return Object.fromEntries([...total].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** Invariants that come with their issues. */
@@ -136,11 +136,16 @@ export const PENDING: readonly string[] = [
   "D3",
 ];
 
+function percent(part: number): string {
+  return `${(part * 100).toFixed(1)} %`;
+}
+
+function listed(counts: Readonly<Record<string, number>>): string[] {
+  return Object.entries(counts).map(([name, count]) => `    ${String(count).padStart(9)}  ${name}`);
+}
+
 /** The summary to read. */
 export function table(summary: Summary, properties: readonly string[]): string {
-  const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;
-  const listed = (counts: Readonly<Record<string, number>>): string[] =>
-    Object.entries(counts).map(([name, count]) => `    ${String(count).padStart(9)}  ${name}`);
   const lines = [
     `  ${summary.seeds} seeds from ${summary.firstSeed}, ${summary.violations} violations, ${summary.simulatedHours.toFixed(1)} simulated hours`,
     `  ${summary.eventsPerSecond.toLocaleString("en")} events a second and ${summary.simulatedHoursPerCoreSecond.toFixed(2)} simulated hours a core-second; trace ${summary.traceHash}`,
@@ -153,7 +158,7 @@ export function table(summary: Summary, properties: readonly string[]): string {
       ([name, part]) => `    ${percent(part).padStart(9)}  ${name}`,
     ),
     "  properties held to",
-    ...[...new Set(properties)].sort().map((property) => `    ${property}`),
+    ...[...new Set(properties)].toSorted().map((property) => `    ${property}`),
     `  pending: ${PENDING.join(", ")}`,
   ];
   return `${lines.join("\n")}\n`;

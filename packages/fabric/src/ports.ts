@@ -85,6 +85,8 @@ export interface ArenaMemory {
   readonly bytes: Uint8Array;
   /** The whole memory as 32-bit words, for plain (unordered) reads on hot paths. */
   readonly plain: Int32Array;
+  /** The same memory as 64-bit floats, where a provider has its own; elsewhere whoever needs them makes them of `bytes`. */
+  readonly doubles?: Float64Array;
   /** The same words with order. */
   readonly words: SharedWords;
   /** What crosses `postMessage` to reach this memory from another thread; undefined for a plain one. */
@@ -126,7 +128,8 @@ export interface BlockDevice {
 }
 
 /**
- * The bytes of one file, as a host gives them. Offsets and lengths are in bytes. Errors are the host's own; the fabric
+ * The bytes of one file, as a host gives them. One that is opened for writing holds what is durable: what can be read from it
+ * survives a crash, also where an earlier process was killed before its sync, or its sync failed. Offsets and lengths are in bytes. Errors are the host's own; the fabric
  * wraps them. Never called after `close`, which is called once, with nothing in flight.
  */
 export interface Disk {

@@ -117,11 +117,11 @@ describe("a crash at every write and sync, with any part of what was not synced 
     for (let crashAt = 0; crashAt < 8; crashAt++) {
       const host = new VirtualHost();
       const { fabric, disk } = openSim(host);
-      const ended = await fabric.block().minBlocks(3).acquire();
-      await ended.write(0, filled(7, 3));
-      await ended.flush();
+      const before = await fabric.block().minBlocks(3).acquire();
+      await before.write(0, filled(7, 3));
+      await before.flush();
       disk.crashAt = disk.changes + crashAt;
-      ended.release();
+      before.release();
       await quiet();
       const next = openSim(host, disk.left()).fabric;
       // In the same turn, while the teardown of the other begins.

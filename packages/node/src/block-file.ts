@@ -11,6 +11,10 @@
  * sync whether it is still there. Once it is another one's, a new writer has come, and this one stops: what it
  * acknowledged counted before the other one came, and at most a write that was under way by then comes after.
  *
+ * A sync that failed leaves the kernel's pages clean: what is read is not what is on the disk, and no later sync writes it.
+ * So a failed sync is noted beside, in `PATH.suspect`, and the next writer writes the whole file anew before it reads from
+ * it. (The note comes after the failure: a process that is killed between the two leaves none.)
+ *
  * What a process wrote that was killed is read by the next one, though it was never synced: so a writer syncs the file
  * before it reads from it. Only then is what it finds what a power cut would leave.
  *
@@ -158,12 +162,14 @@ export function scratchBlockDevice(folder: string, numBlocks: number): BlockDevi
 interface Claim {
   /** Throws once somebody else has it. */
   check(): void;
+  /** Notes that a sync has failed. */
+  distrust(): void;
   /** Once. */
   release(): void;
 }
 
 /** Of a file that has no writer to be told from others. */
-const anyone: Claim = { check: () => {}, release: () => {} };
+const anyone: Claim = { check: () => {}, distrust: () => {}, release: () => {} };
 
 const claimBytes = 16;
 
@@ -201,6 +207,10 @@ class WriterClaim implements Claim {
   check(): void {
     if (this.#isOurs) return;
     throw new Error(`another writer has opened ${this.#file}: the lock beside it was lost`);
+  }
+
+  distrust(): void {
+    noteSuspect(this.#file);
   }
 
   release(): void {
@@ -245,7 +255,7 @@ class FileDisk implements Disk {
   async sync(): Promise<void> {
     const isResized = this.#isResized;
     this.#isResized = false;
-    await (isResized ? fsyncAsync(this.#fd) : fdatasyncAsync(this.#fd));
+    await this.#syncing(isResized ? fsyncAsync : fdatasyncAsync);
     // What is acknowledged now was read by whoever comes later.
     this.#claim.check();
   }
@@ -269,8 +279,17 @@ class FileDisk implements Disk {
     if (blocks * BLOCK_BYTES <= Math.ceil(length / blksize) * blksize) return;
     this.#claim.check();
     await writeAsync(this.#fd, new Uint8Array(BLOCK_BYTES), 0, BLOCK_BYTES, length);
-    await fdatasyncAsync(this.#fd);
+    await this.#syncing(fdatasyncAsync);
     await ftruncateAsync(this.#fd, length);
+  }
+
+  async #syncing(sync: (fd: number) => Promise<void>): Promise<void> {
+    try {
+      await sync(this.#fd);
+    } catch (thrown) {
+      this.#claim.distrust();
+      throw thrown;
+    }
   }
 }
 
@@ -328,11 +347,56 @@ function openDurable(file: string): number {
         `Cannot open ${file}: it has ${nlink} hard links, and each name has a lock of its own`,
         { path: file, links: nlink },
       );
-    fsyncSync(fd);
+    const isSuspect = existsSync(suspectOf(file));
+    if (isSuspect) rewrite(fd);
+    try {
+      fsyncSync(fd);
+    } catch (thrown) {
+      noteSuspect(file);
+      throw thrown;
+    }
+    if (isSuspect) {
+      rmSync(suspectOf(file));
+      syncFolder(dirname(file));
+    }
     return fd;
   } catch (thrown) {
     closeSync(fd);
     throw thrown;
+  }
+}
+
+function suspectOf(file: string): string {
+  return `${file}.suspect`;
+}
+
+// As well as it can be done: the disk that is to keep this has just failed.
+function noteSuspect(file: string): void {
+  try {
+    const { O_WRONLY, O_CREAT, O_NOFOLLOW } = constants;
+    const fd = openSync(suspectOf(file), O_WRONLY | O_CREAT | O_NOFOLLOW, ownerOnly);
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    syncFolder(dirname(file));
+  } catch {
+    // The failure that is to be noted is what the caller throws.
+  }
+}
+
+/** Bytes that are read and written at a time. */
+const rewriteBytes = 2 ** 20;
+
+// Every byte, also those that read as zero: on the disk they may be something else.
+function rewrite(fd: number): void {
+  const chunk = new Uint8Array(rewriteBytes);
+  for (let at = 0; ;) {
+    const length = readSync(fd, chunk, 0, chunk.length, at);
+    if (length === 0) return;
+    for (let done = 0; done < length;) done += writeSync(fd, chunk, done, length - done, at + done);
+    at += length;
   }
 }
 

@@ -30,6 +30,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
+const failingSync = fileURLToPath(new URL("./threads/failing-sync-process.ts", import.meta.url));
 const small = { blocks: 64, memoryBytes: 64 };
 
 function codeOf(act: () => unknown): string {
@@ -184,6 +185,16 @@ describe("a block file", { timeout: 60_000 }, () => {
     }
     await (await reopened(blockFile)).close();
     expect(open()).toEqual([]);
+  });
+
+  it("J4: notes beside it that a sync has failed, and is written anew when it is opened next", async () => {
+    const blockFile = join(newFolder(), "blocks");
+    const args = [...process.execArgv.filter((flag) => flag.startsWith("--conditions="))];
+    const { stdout } = await run(process.execPath, [...args, failingSync, blockFile]);
+    const told = JSON.parse(stdout) as Record<string, unknown>;
+    expect(told).toMatchObject({ code: "STORE_UNAVAILABLE", noted: true, isNoted: false });
+    expect(told["written"]).toBeGreaterThanOrEqual(told["bytes"] as number);
+    expect(told["bytes"]).toBeGreaterThan(2_048);
   });
 
   it("finishes what was begun when it is disposed of: a release just before counts", async () => {

@@ -57,19 +57,18 @@ function faultOf(kind: FaultKind, options: FaultPlanOptions): fc.Arbitrary<Fault
   const node = fc.constantFrom(...nodes);
   const forMs = fc.integer({ min: 1, max: longestMs });
   const in1000 = fc.integer({ min: 1, max: 800 });
-  const is = <K extends FaultKind>(name: K): fc.Arbitrary<K> => fc.constant(name);
   switch (kind) {
     case "crash":
       return fc.record({
         at,
-        kind: is(kind),
+        kind: fc.constant(kind),
         node,
         loses: fc.constantFrom("memory", "unsynced"),
         forMs,
       });
     case "pause": {
       const order = fc.constantFrom("timers-first", "io-first");
-      return fc.record({ at, kind: is(kind), node, forMs, order });
+      return fc.record({ at, kind: fc.constant(kind), node, forMs, order });
     }
     case "cut":
       return fc
@@ -77,39 +76,44 @@ function faultOf(kind: FaultKind, options: FaultPlanOptions): fc.Arbitrary<Fault
         .map(({ ends: [from, to], ...rest }) => ({ ...rest, kind, from, to }));
     case "isolate": {
       const direction = fc.constantFrom("both", "in", "out");
-      return fc.record({ at, kind: is(kind), node, forMs, direction });
+      return fc.record({ at, kind: fc.constant(kind), node, forMs, direction });
     }
     case "loss":
     case "doubling":
-      return fc.record({ at, kind: is(kind), in1000, forMs });
+      return fc.record({ at, kind: fc.constant(kind), in1000, forMs });
     case "delay": {
       const lateMs = fc.integer({ min: 1, max: 3_000 });
-      return fc.record({ at, kind: is(kind), in1000, lateMs, forMs });
+      return fc.record({ at, kind: fc.constant(kind), in1000, lateMs, forMs });
     }
     case "clockStep": {
       const byMs = fc.integer({ min: -3_600_000, max: 3_600_000 });
-      return fc.record({ at, kind: is(kind), node, byMs });
+      return fc.record({ at, kind: fc.constant(kind), node, byMs });
     }
     case "clockDrift": {
       const ppm = fc.integer({ min: -100_000, max: 100_000 });
-      return fc.record({ at, kind: is(kind), node, ppm, forMs });
+      return fc.record({ at, kind: fc.constant(kind), node, ppm, forMs });
     }
     case "diskSlow": {
       const slowMs = fc.integer({ min: 1, max: 500 });
-      return fc.record({ at, kind: is(kind), node, slowMs, forMs });
+      return fc.record({ at, kind: fc.constant(kind), node, slowMs, forMs });
     }
     case "syncError":
     case "ioError":
-      return fc.record({ at, kind: is(kind), node, times: fc.integer({ min: 1, max: 3 }) });
+      return fc.record({
+        at,
+        kind: fc.constant(kind),
+        node,
+        times: fc.integer({ min: 1, max: 3 }),
+      });
     case "bitFlip":
     case "misdirect":
-      return fc.record({ at, kind: is(kind), node });
+      return fc.record({ at, kind: fc.constant(kind), node });
     case "suspend":
     case "clockFreeze":
     case "diskFull":
     case "shortIo":
     case "syncLie":
-      return fc.record({ at, kind: is(kind), node, forMs });
+      return fc.record({ at, kind: fc.constant(kind), node, forMs });
   }
 }
 

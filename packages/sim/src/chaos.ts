@@ -87,7 +87,14 @@ export class Chaos {
       case "clockDrift":
       case "clockFreeze":
         return node !== undefined && this.#misclock(node, fault);
-      default:
+      case "bitFlip":
+      case "misdirect":
+      case "syncError":
+      case "ioError":
+      case "diskSlow":
+      case "diskFull":
+      case "shortIo":
+      case "syncLie":
         return node !== undefined && this.#spoil(node, fault);
     }
   }

@@ -80,7 +80,7 @@ function install(): void {
 }
 
 function uninstall(): void {
-  for (const put of restore.reverse()) put();
+  for (const put of restore.toReversed()) put();
   restore = [];
   syncBuiltinESMExports();
 }

@@ -28,3 +28,34 @@ export { drawFault, drawPlan } from "./swarm.ts";
 export type { SwarmOptions } from "./swarm.ts";
 export type { Detail, Occurrence } from "./trace.ts";
 export { World } from "./world.ts";
+export { History } from "./history.ts";
+export type { Operation, OperationOutcome, OperationToken } from "./history.ts";
+export { models, UNKNOWN } from "./models.ts";
+export type {
+  CasRegisterInput,
+  FifoInput,
+  FifoOutput,
+  FifoState,
+  LeaseInput,
+  LeaseState,
+  MapInput,
+  MapState,
+  Model,
+  PolledBetween,
+  RegisterInput,
+  RegisterState,
+} from "./models.ts";
+export type { Foreseen } from "./model.ts";
+export { checkLinearizable, describeCounterexample } from "./linearizability.ts";
+export type { Counterexample, Linearizability, LinearizabilityOptions } from "./linearizability.ts";
+export { check, holdTo, Violation } from "./checks.ts";
+export type {
+  Check,
+  EventuallyOptions,
+  ExactlyOnceOptions,
+  FinishedRun,
+  HolderStopsFirstOptions,
+  LinearizableOptions,
+  Verdict,
+} from "./checks.ts";
+export { Counters, currentCounters, sometimes, withCounters } from "./sometimes.ts";

@@ -198,7 +198,7 @@ export function keptFailures(
   }
   return names
     .filter((name) => name.endsWith(".json"))
-    .sort()
+    .toSorted()
     .map((name) => [join(folder, name), readKept(join(folder, name))] as const)
     .filter(([, failure]) => scenario === undefined || failure.scenario === scenario);
 }

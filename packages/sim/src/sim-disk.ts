@@ -6,7 +6,7 @@
  * D2: a process that is killed loses nothing that had completed: the page cache is the machine's. What was under way may
  * have been done, in part too.
  * D3: after a sync that failed, its sectors count as clean and are not written any more, as Linux has it: a later sync
- * succeeds, and does not make up for it.
+ * succeeds, and does not make up for it. Whoever opens the file to write next writes it anew.
  */
 import { assert, FabricError, type Disk, type DiskRequest } from "@selvage/fabric";
 import type { RandomStream } from "./random.ts";
@@ -91,7 +91,11 @@ export class SimDisks {
     return this.#files.get(path)?.durable();
   }
 
-  /** Opens a file, or makes it: the fabric's `disk` port. @throws FabricError `CONFLICT`, `NOT_FOUND`. */
+  /**
+   * Opens a file, or makes it: the fabric's `disk` port. A writer finds durable what it can read, as the port has it: it
+   * syncs the file, and writes it anew before that where a sync had failed.
+   * @throws FabricError `CONFLICT`, `NOT_FOUND`, `STORE_UNAVAILABLE`.
+   */
   open({ path, access, image }: DiskRequest): Disk {
     let file = this.#files.get(path);
     if (file === undefined) {
@@ -103,9 +107,24 @@ export class SimDisks {
     if (access === "write") {
       if (file.hasWriter)
         throw new FabricError("CONFLICT", `Cannot open ${path}: it has a writer`, { path });
+      this.#makeDurable(path, file);
       file.hasWriter = true;
     }
     return new OpenFile(this, file, access === "write");
+  }
+
+  #makeDurable(path: string, file: SimFile): void {
+    const { failedSyncs, lies } = this.#condition;
+    if (file.isSuspect) file.rewrite();
+    if (failedSyncs > 0) {
+      this.setCondition({ failedSyncs: failedSyncs - 1 });
+      file.forget(file.changed());
+      const details = { path, errno: "EIO" };
+      throw new FabricError("STORE_UNAVAILABLE", `Cannot open ${path}: EIO: sync`, details);
+    }
+    if (lies) this.#node.record("disk.lied");
+    else file.keep(file.changed());
+    file.isSuspect = false;
   }
 
   /** Flips one bit of what a file holds. False when there is nothing to flip. */
@@ -143,8 +162,9 @@ export class SimDisks {
         try {
           resolve(run());
         } catch (thrown) {
-          this.#node.record("disk.failed", { what, code: (thrown as IoError).code });
-          reject(thrown as IoError);
+          const error = thrown as IoError;
+          this.#node.record("disk.failed", { what, code: error.code });
+          reject(error);
         }
       });
     });
@@ -205,6 +225,8 @@ export class SimDisks {
 /** A file's bytes: as they are read, and as they would be after a power cut. */
 class SimFile {
   hasWriter = false;
+  /** A sync has failed, and the file was not written anew since. */
+  isSuspect = false;
   length: number;
   #durableLength: number;
   readonly #cached = new Map<number, Uint8Array>();
@@ -268,12 +290,19 @@ class SimFile {
   /** These sectors count as written, and are not (D3). */
   forget(sectors: ReadonlyMap<number, number>): void {
     for (const sector of sectors.keys()) this.#changed.delete(sector);
+    this.isSuspect = true;
+  }
+
+  /** Every sector is to be written again. */
+  rewrite(): void {
+    for (const sector of this.#cached.keys())
+      this.#changed.set(sector, (this.#changed.get(sector) ?? 0) + 1);
   }
 
   /** The power fails (D1). */
   lose(random: RandomStream, tell: (kind: string) => void): void {
     const kept = new Map<number, Uint8Array>();
-    for (const sector of [...this.#changed.keys()].sort((a, b) => a - b)) {
+    for (const sector of [...this.#changed.keys()].toSorted((a, b) => a - b)) {
       const fate = random.below(3);
       const now = this.#sector(sector);
       if (fate === 0) kept.set(sector, now.slice());
@@ -289,6 +318,7 @@ class SimFile {
     const last = Math.max(0, ...[...kept.keys()].map((sector) => (sector + 1) * SECTOR_BYTES));
     this.length = Math.min(this.length, Math.max(this.#durableLength, last));
     this.#durableLength = this.length;
+    this.isSuspect = false;
     this.#cached.clear();
     for (const [sector, bytes] of this.#durable) this.#cached.set(sector, bytes.slice());
     this.#changed.clear();

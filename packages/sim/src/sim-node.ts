@@ -12,6 +12,7 @@ import {
   type Clock,
   type Disk,
   type DiskRequest,
+  type MemoryProvider,
   type Timer,
   type TimeSource,
 } from "@selvage/fabric";
@@ -19,6 +20,7 @@ import type { Kernel } from "./kernel.ts";
 import type { Network } from "./network.ts";
 import type { RandomStream } from "./random.ts";
 import { SimDisks } from "./sim-disk.ts";
+import { simMemory } from "./sim-memory.ts";
 import { SimThreads } from "./sim-threads.ts";
 import type { Detail } from "./trace.ts";
 
@@ -36,6 +38,8 @@ interface Put {
   readonly isQuiet: boolean;
   readonly run: () => void;
 }
+
+const nothing = (): void => {};
 
 /** A node's own time. */
 class NodeTime implements TimeSource {
@@ -105,6 +109,7 @@ export class SimNode {
   #clock: Clock;
   #random: RandomStream;
   #threads: SimThreads;
+  #memory: MemoryProvider;
   #putOff: Put[] = [];
   #listener: ((from: string, message: unknown) => void) | undefined;
 
@@ -117,6 +122,7 @@ export class SimNode {
     this.#clock = new SystemClock(this.#time);
     this.#random = kernel.random(`node/${name}`);
     this.#threads = new SimThreads(this);
+    this.#memory = simMemory(this);
     this.disks = new SimDisks(this);
   }
 
@@ -138,9 +144,19 @@ export class SimNode {
     return this.#clock;
   }
 
+  /** Its two clocks, as the host would give them: for clocks of a program's own making. */
+  get time(): TimeSource {
+    return this.#time;
+  }
+
   /** This incarnation's. */
   get random(): RandomStream {
     return this.#random;
+  }
+
+  /** This incarnation's memory. */
+  get memory(): MemoryProvider {
+    return this.#memory;
   }
 
   /** The threads of this incarnation's process. */
@@ -194,6 +210,7 @@ export class SimNode {
     this.#clock = new SystemClock(this.#time);
     this.#random = this.kernel.random(`node/${this.name}/${incarnation}`);
     this.#threads = new SimThreads(this);
+    this.#memory = simMemory(this);
     this.record("node.started", { incarnation });
     const failed = (thrown: unknown): void => {
       if (this.#incarnation === incarnation) this.kernel.fail(thrown);
@@ -282,7 +299,7 @@ export class SimNode {
     const set = (delayMs: number, isRepeated: boolean, callback: () => void): (() => void) => {
       const periodUs = Math.max(1, Math.round(delayMs * 1_000));
       let dueUs = this.#time.monotonicUs + periodUs;
-      let cancel: () => void = () => {};
+      let cancel = nothing;
       let isCancelled = false;
       const arm = (): void => {
         const leftUs = Math.max(0, dueUs - this.#time.monotonicUs);

@@ -1,5 +1,5 @@
 /** Threads of a simulated process: they take turns on the one thread there is, and announce when they are nudged. */
-import { Attachments, bufferMemoryProvider, type ThreadHost, type Threads } from "@selvage/fabric";
+import { Attachments, type ThreadHost, type Threads } from "@selvage/fabric";
 import type { SimNode } from "./sim-node.ts";
 
 interface Introduced {
@@ -24,9 +24,9 @@ export class SimThreads {
 
   /** What a thread of its own has attached to. */
   attachments(): Attachments {
-    const { clock, quietTimer: timer, random } = this.#node;
+    const { clock, timer, random, memory } = this.#node;
     const threads = this.#port(++this.#threads);
-    return new Attachments({ clock, timer, random, memory: bufferMemoryProvider, threads });
+    return new Attachments({ clock, timer, random, memory, threads });
   }
 
   #port(threadId: number): Threads {

@@ -14,7 +14,7 @@ export function tellOccurrence({ atMs, node, kind, details }: Occurrence): strin
  * names another node by `to` as an arrow.
  */
 export function sequenceDiagram(occurrences: readonly Occurrence[], most: number): string {
-  const nodes = [...new Set(occurrences.map(({ node }) => node))].sort();
+  const nodes = [...new Set(occurrences.map(({ node }) => node))].toSorted();
   const lines = nodes.map((node) => `  participant ${node}`);
   for (const occurrence of occurrences.slice(-most)) {
     const { atMs, node, kind, details } = occurrence;

@@ -6,13 +6,7 @@ import {
   type ExecutorOptions,
   type ExecutorPorts,
 } from "@selvage/batch";
-import {
-  bufferMemoryProvider,
-  Fabric,
-  invalidArgument,
-  type FabricOptions,
-  type FabricPorts,
-} from "@selvage/fabric";
+import { Fabric, invalidArgument, type FabricOptions, type FabricPorts } from "@selvage/fabric";
 import type { Kernel } from "./kernel.ts";
 import { Network } from "./network.ts";
 import type { RandomStream } from "./random.ts";
@@ -71,7 +65,7 @@ export class World {
         clock: node.clock,
         timer: node.quietTimer,
         random: node.random,
-        memory: bufferMemoryProvider,
+        memory: node.memory,
         disk: node.disk,
         threads: node.threads.owner,
         ...ports,

@@ -3,6 +3,14 @@ import { Kernel } from "../src/kernel.ts";
 
 const second = 1_000_000;
 
+/** The hash of a run with one occurrence. */
+async function hashOf(kind: string, node: string, detail: unknown, us: number): Promise<string> {
+  const kernel = new Kernel("1");
+  kernel.after(us, "test", () => void kernel.record(node, kind, { detail: detail as string }));
+  await kernel.run(second);
+  return kernel.hash.toString();
+}
+
 describe("the kernel", () => {
   it("takes events by time, and those of one time in the order in which they were scheduled", async () => {
     const kernel = new Kernel("1");
@@ -102,12 +110,6 @@ describe("the kernel", () => {
   });
 
   it("T1: has a hash of all that happened, which tells any difference", async () => {
-    const hashOf = async (kind: string, node: string, detail: unknown, us: number) => {
-      const kernel = new Kernel("1");
-      kernel.after(us, "test", () => void kernel.record(node, kind, { detail: detail as string }));
-      await kernel.run(second);
-      return kernel.hash.toString();
-    };
     const hashes = await Promise.all([
       hashOf("a", "n", 1, 5),
       hashOf("b", "n", 1, 5),

@@ -48,7 +48,7 @@ describe("a stream of random numbers", () => {
       const value = stream.between(-2, 3);
       counts.set(value, (counts.get(value) ?? 0) + 1);
     }
-    expect([...counts.keys()].sort((a, b) => a - b)).toEqual([-2, -1, 0, 1, 2, 3]);
+    expect([...counts.keys()].toSorted((a, b) => a - b)).toEqual([-2, -1, 0, 1, 2, 3]);
     for (const count of counts.values()) expect(Math.abs(count - 10_000)).toBeLessThan(600);
   });
 

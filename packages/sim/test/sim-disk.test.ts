@@ -4,11 +4,23 @@ import { Kernel } from "../src/kernel.ts";
 import { SECTOR_BYTES } from "../src/sim-disk.ts";
 import { World } from "../src/world.ts";
 
+const image = (): Uint8Array => new Uint8Array(4 * SECTOR_BYTES).fill(1);
+
+function content(disk: Disk): Uint8Array {
+  const bytes = new Uint8Array(4 * SECTOR_BYTES);
+  disk.readNow(0, bytes);
+  return bytes;
+}
+
+function sectors(disk: Disk): number[] {
+  const bytes = content(disk);
+  return Array.from({ length: 4 }, (_, sector) => bytes[sector * SECTOR_BYTES] as number);
+}
+
 function rig(seed = "1") {
   const kernel = new Kernel(seed);
   const node = new World(kernel).node("a");
   node.start();
-  const image = (): Uint8Array => new Uint8Array(4 * SECTOR_BYTES).fill(1);
   const open = (): Disk => node.disk({ path: "file", access: "write", image });
   /** Runs the simulation until a promise of it has settled. */
   const done = async <T>(promise: Promise<T>): Promise<T> => {
@@ -21,26 +33,17 @@ function rig(seed = "1") {
     if (outcome !== undefined && "thrown" in outcome) throw outcome.thrown;
     return outcome?.value as T;
   };
-  const content = (disk: Disk): Uint8Array => {
-    const bytes = new Uint8Array(4 * SECTOR_BYTES);
-    disk.readNow(0, bytes);
-    return bytes;
-  };
-  const sectors = (disk: Disk): number[] => {
-    const bytes = content(disk);
-    return Array.from({ length: 4 }, (_, sector) => bytes[sector * SECTOR_BYTES] as number);
-  };
-  return { kernel, node, open, done, content, sectors };
+  return { kernel, node, open, done };
 }
 
-const bytesOf = (value: number, sectors = 1): Uint8Array =>
-  new Uint8Array(sectors * SECTOR_BYTES).fill(value);
+const bytesOf = (value: number, count = 1): Uint8Array =>
+  new Uint8Array(count * SECTOR_BYTES).fill(value);
 
 describe("a simulated disk", () => {
   it("D1: keeps what was synced over a power cut, and of the rest each sector, or not, or torn", async () => {
     const fates = new Set<string>();
     for (let seed = 0; seed < 60; seed++) {
-      const { node, open, done, sectors, content } = rig(String(seed));
+      const { node, open, done } = rig(String(seed));
       const disk = open();
       await done(disk.write(0, bytesOf(2)));
       await done(disk.sync());
@@ -59,13 +62,13 @@ describe("a simulated disk", () => {
         fates.add(news === 0 ? "lost" : news === SECTOR_BYTES ? "kept" : "torn");
       }
     }
-    expect([...fates].sort()).toEqual(["kept", "lost", "torn"]);
+    expect([...fates].toSorted()).toEqual(["kept", "lost", "torn"]);
   });
 
   it("D1: a sync promises nothing for what is written after it began", async () => {
     const outcomes = new Set<number>();
     for (let seed = 0; seed < 40; seed++) {
-      const { node, open, done, sectors } = rig(String(seed));
+      const { node, open, done } = rig(String(seed));
       const disk = open();
       node.disks.setCondition({ slowMs: 5 });
       const sync = disk.sync();
@@ -80,7 +83,7 @@ describe("a simulated disk", () => {
   });
 
   it("D2: loses nothing that had completed when the process alone is killed", async () => {
-    const { node, open, done, sectors } = rig();
+    const { node, open, done } = rig();
     await done(open().write(0, bytesOf(9, 4)));
     node.crash("memory");
     node.start();
@@ -90,7 +93,7 @@ describe("a simulated disk", () => {
   it("D2: may have done what was under way, in part, or not", async () => {
     const outcomes = new Set<string>();
     for (let seed = 0; seed < 40; seed++) {
-      const { node, open, content } = rig(String(seed));
+      const { node, open } = rig(String(seed));
       void open().write(0, bytesOf(9));
       node.crash("memory");
       node.start();
@@ -102,7 +105,7 @@ describe("a simulated disk", () => {
   });
 
   it("D3: forgets what a failed sync was to write, and the next sync does not make up for it", async () => {
-    const { node, open, done, sectors } = rig();
+    const { node, open, done } = rig();
     const disk = open();
     await done(disk.write(0, bytesOf(5)));
     node.disks.setCondition({ failedSyncs: 1 });
@@ -114,10 +117,24 @@ describe("a simulated disk", () => {
     expect(sectors(open())[0]).toBe(1);
   });
 
+  it("writes a file anew when it is opened after a sync that failed", async () => {
+    const { node, open, done } = rig();
+    const disk = open();
+    await done(disk.write(0, bytesOf(5)));
+    node.disks.setCondition({ failedSyncs: 2 });
+    await expect(done(disk.sync())).rejects.toThrow(/EIO/);
+    disk.close();
+    expect(() => open()).toThrow(/Cannot open file: EIO/);
+    open();
+    node.crash("unsynced");
+    node.start();
+    expect(sectors(open())[0]).toBe(5);
+  });
+
   it("lies about a sync when it is told to", async () => {
     const lost = new Set<number>();
     for (let seed = 0; seed < 20; seed++) {
-      const { node, open, done, sectors } = rig(String(seed));
+      const { node, open, done } = rig(String(seed));
       const disk = open();
       node.disks.setCondition({ lies: true });
       await done(disk.write(0, bytesOf(5)));
@@ -130,7 +147,7 @@ describe("a simulated disk", () => {
   });
 
   it("fails reads and writes so often, stops short, is full, and misdirects a write", async () => {
-    const { node, open, done, sectors, kernel } = rig();
+    const { node, open, done, kernel } = rig();
     const disk = open();
     node.disks.setCondition({ failedIos: 2 });
     await expect(done(disk.write(0, bytesOf(2)))).rejects.toThrow(/EIO/);
@@ -154,7 +171,7 @@ describe("a simulated disk", () => {
   });
 
   it("flips one bit, which a power cut does not heal", async () => {
-    const { node, open, content } = rig();
+    const { node, open } = rig();
     const before = content(open());
     expect(node.disks.flip()).toBe(true);
     node.crash("unsynced");
@@ -168,7 +185,6 @@ describe("a simulated disk", () => {
     const { node, open } = rig();
     const disk = open();
     expect(() => open()).toThrow(/has a writer/);
-    const image = (): Uint8Array => new Uint8Array(0);
     node.disk({ path: "file", access: "read", image }).close();
     disk.close();
     open();
@@ -179,7 +195,7 @@ describe("a simulated disk", () => {
   });
 
   it("truncates: what is cut off reads as zeros when the file grows again", async () => {
-    const { open, done, sectors } = rig();
+    const { open, done } = rig();
     const disk = open();
     await done(disk.truncate(SECTOR_BYTES));
     expect(disk.readNow(0, new Uint8Array(4 * SECTOR_BYTES))).toBe(SECTOR_BYTES);

@@ -132,7 +132,7 @@ describe("a node", () => {
 
   it("cancels a timer that is put off already", async () => {
     const seen: string[] = [];
-    let cancel = (): void => {};
+    let cancel: (() => void) | undefined;
     const { world, run } = worldOf((node) => {
       cancel = node.timer.every(10, () => seen.push("tick"));
     });
@@ -141,7 +141,7 @@ describe("a node", () => {
     await run(5);
     a.pause();
     await run(50);
-    cancel();
+    cancel?.();
     a.resume("timers-first");
     await run(100);
     expect(seen).toEqual([]);
