@@ -14,7 +14,7 @@ registerHooks({
   load(url, context, nextLoad) {
     const loaded = nextLoad(url, context);
     if (url !== broken) return loaded;
-    const source = String(loaded.source);
+    const source = Buffer.from(/** @type {Uint8Array} */ (loaded.source)).toString();
     const parts = source.split(find);
     if (parts.length !== 2)
       throw new Error(`mutant ${name}: its text stands ${parts.length - 1} times in ${file}`);

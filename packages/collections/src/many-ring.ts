@@ -107,7 +107,7 @@ abstract class ManySide {
     this.#unblockAfterMs = unblockAfterMs;
     this.#start = this.base + RING_HEADER_BYTES / 4;
     this.#slotWords = unitsOf(shape.stride) * 2;
-    this.payload = new Payload(region.memory.bytes, {
+    this.payload = new Payload(region.memory, {
       first: this.#start + SLOT_HEADER_WORDS,
       words: this.#slotWords,
     });
@@ -414,11 +414,13 @@ export class ManyConsumer extends ManySide {
     if (this.words.load(this.base + HEAD) !== head) return true;
     const lap = this.lapOf(head);
     const skipped = wordOf(SKIP, lap, 0);
-    const given = wordOf(FREE, this.lapAfter(lap), 0);
     if (word === wordOf(READY, lap, 0)) return true;
-    if (word === skipped) this.words.compareExchange(slot, skipped, given);
+    if (word === skipped)
+      this.words.compareExchange(slot, skipped, wordOf(FREE, this.lapAfter(lap), 0));
     const isTaken = (word & stateMask) === TAKEN && word >>> lapShift === (lap & lapMask);
-    if (word === skipped || word === given || isTaken) {
+    // In whatever state: a thread may die between a slot and the head, and the slot be filled again before anybody looks.
+    const isGivenBack = word >>> lapShift === (this.lapAfter(lap) & lapMask);
+    if (word === skipped || isGivenBack || isTaken) {
       this.words.compareExchange(this.base + HEAD, head, this.after(head, 1));
       if (word === skipped) this.room.ring();
       return true;

@@ -7,7 +7,7 @@
  * A loop over 32-bit integers takes twice as long. The language lets an engine change the bits of a double that is not a number when it stores one;
  * V8 does not, in any of its tiers: `queue-payload.test.ts` holds it to that.
  */
-import { viewOf } from "@selvage/fabric";
+import { viewOf, type ArenaMemory } from "@selvage/fabric";
 
 /** From here on `set` is as fast as a loop. */
 const loopBytesMax = 16_384;
@@ -39,13 +39,17 @@ export class Payload {
   #lastLength = -1;
   #lastDoubles: Float64Array | undefined;
 
-  /** Takes an arena's bytes, and where in it slots of one size are: the first one's bytes at word `first`. */
-  constructor(bytes: Uint8Array, slots?: { readonly first: number; readonly words: number }) {
+  /** Takes an arena, and where in it slots of one size are: the first one's bytes at word `first`. */
+  constructor(
+    { bytes, doubles }: Pick<ArenaMemory, "bytes" | "doubles">,
+    slots?: { readonly first: number; readonly words: number },
+  ) {
     this.#bytes = bytes;
     this.#first = slots?.first ?? 0;
     this.#slotWords = slots?.words ?? 0;
     // Not `>> 3`: an arena may be longer than 2^31 bytes.
-    this.doubles = new Float64Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 8));
+    this.doubles =
+      doubles ?? new Float64Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 8));
   }
 
   /** The doubles under `bytes`, if it is the array of the last call, and one that is copied by them. */

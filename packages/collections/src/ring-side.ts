@@ -117,7 +117,7 @@ abstract class Side implements Flushable {
     this.batch = Math.max(1, batch);
     this.#seals = [sealOf(lease.generation, 0), sealOf(lease.generation, 1)];
     const slots = { first: (this.start + 1) * 2, words: this.slotUnits * 2 };
-    this.payload = new Payload(region.memory.bytes, this.isFixed ? slots : undefined);
+    this.payload = new Payload(region.memory, this.isFixed ? slots : undefined);
     this.#site = region.site;
     this.#slot = region.slot;
     this.#bell = new Doorbell(region, this.base + (isProducer ? ITEMS_BELL : ROOM_BELL));

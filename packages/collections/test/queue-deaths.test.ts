@@ -259,6 +259,31 @@ describe.each(kinds)("on a ring of %s", { timeout: 60_000 }, (kind) => {
     expect(consumer.stats()).toMatchObject({ skipped: 1, lost: 0, size: 0 });
   });
 
+  it("R1, R4: a slot that a consumer left is filled again before anybody looks, and found", () => {
+    if (kind !== "many") return;
+    for (let step = 0; ; step++) {
+      const { fabric, lease, queue } = openRing(kind, 1, stride, { unblockAfterMs: 10 });
+      // A skipped slot before the value: there the head follows the slot too.
+      (queue.claim() as Uint8Array).set(at(0));
+      queue.abort();
+      const thread = new OtherThread(fabric);
+      const consumer = thread.join(lease);
+      const died = thread.diesAt(step, () => {
+        consumer.pop();
+        if (queue.push(at(1))) consumer.pop();
+      });
+      thread.exit();
+      const isIn = queue.push(at(2));
+      const got = drain(queue, fabric);
+      expect(got.at(-1), `step ${step}`).toBe(isIn ? 2 : got.length === 0 ? undefined : 1);
+      expect(queue.push(at(3)), `step ${step}`).toBe(true);
+      expect(drain(queue, fabric)).toEqual([3]);
+      fabric[Symbol.dispose]();
+      if (!died) break;
+      expect(step).toBeLessThan(200);
+    }
+  });
+
   it("R4: a claim is committed or given up, never both, whoever comes first", () => {
     for (let step = 0; ; step++) {
       const { fabric, lease, queue: consumer } = openRing(kind, 2, stride, { unblockAfterMs: 10 });

@@ -86,7 +86,7 @@ describe.each(kinds)("a ring of %s", { timeout: 60_000 }, (kind) => {
 describe("Payload", () => {
   it("reaches all of an arena of more than 2^31 bytes", () => {
     const bytes = new Uint8Array(new SharedArrayBuffer(2 ** 31 + 64));
-    const payload = new Payload(bytes);
+    const payload = new Payload({ bytes });
     expect(payload.doubles.length).toBe(2 ** 28 + 8);
     payload.write(2 ** 29, Uint8Array.of(1, 2, 3));
     expect(payload.take(2 ** 29, 3)).toEqual(Uint8Array.of(1, 2, 3));

@@ -131,7 +131,9 @@ export abstract class LeaseHandle {
     this.#plain = control.plain;
     this.#at = slotAt(parts.slot);
     this.#highAt = this.#at + 1;
-    this.#high = control.plain[this.#at + 1] as number;
+    // Only what stands is remembered: the lease may have ended since whoever makes this handle looked. No live word is 0.
+    const high = control.plain[this.#at + 1] as number;
+    this.#high = this.#isOwnLive(high) ? high : 0;
     // Not now: nothing has been checked yet.
     this.#clock = ((control.plain[CLOCK_AT] as number) - 1) | 0;
     this.#lastDeadline = parts.expiresAtMs - control.baseMs;

@@ -59,3 +59,15 @@ export type {
   Verdict,
 } from "./checks.ts";
 export { Counters, currentCounters, sometimes, withCounters } from "./sometimes.ts";
+export { explore } from "./explorer/explore.ts";
+export type { Exploration, ExploreMode, ExploreSummary } from "./explorer/explore.ts";
+export type {
+  Host,
+  Outcome,
+  Program as SteppedProgram,
+  SteppedThread,
+  ThreadOutcome,
+} from "./explorer/execution.ts";
+export type { PlainReads } from "./explorer/weak-words.ts";
+export { explorerProperties, exploreProperty } from "./explorer/properties.ts";
+export type { ExplorerProperty } from "./explorer/properties.ts";
