@@ -16,6 +16,7 @@ export type { CutMode, Weather } from "./network.ts";
 export { RandomStream } from "./random.ts";
 export { FAILURES_FOLDER, keptFailures, readKept, SimReport, SimulationFailure } from "./report.ts";
 export type { KeptFailure } from "./report.ts";
+export { replay } from "./replay.ts";
 export { audit, runCampaign, runOf, seedAfter } from "./run-campaign.ts";
 export type { CampaignFailure, CampaignRun, CampaignTally, Divergence } from "./run-campaign.ts";
 export { SECTOR_BYTES, SimDisks } from "./sim-disk.ts";

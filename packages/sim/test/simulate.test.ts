@@ -1,0 +1,282 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  audit,
+  check,
+  minimise,
+  replay,
+  runCampaign,
+  runOf,
+  seedAfter,
+  simulate,
+  SimulationFailure,
+  sometimes,
+  Violation,
+  type Campaign,
+  type FaultPlan,
+  type Scenario,
+} from "@selvage/sim";
+import { afterEach, describe, expect, it } from "vitest";
+
+const shape = { warmUpMs: 100, chaosMs: 2_000, settleMs: 1_000 };
+
+/** Two nodes that say hello, and lease memory. */
+function chat(): Scenario {
+  return {
+    name: "chat",
+    world(world) {
+      for (const [name, other] of [
+        ["a", "b"],
+        ["b", "a"],
+      ] as const)
+        world.node(name, async (node) => {
+          const fabric = world.fabric(node);
+          node.listen((from, message) => node.record("heard", { from, message: String(message) }));
+          for (;;) {
+            fabric.mem().minBytes(64).leaseMs(node.random.between(50, 200)).acquire();
+            node.send(other, node.random.uint32());
+            await node.sleep(node.random.between(1, 100));
+          }
+        });
+    },
+    invariants: [check.conservation(), check.singleTerminalState()],
+    shape,
+  };
+}
+
+const plan: FaultPlan = [
+  { kind: "pause", node: "a", forMs: 300, order: "io-first", at: { atMs: 200 } },
+  { kind: "crash", node: "b", loses: "memory", forMs: 100, at: { on: "heard", nth: 7, plus: 2 } },
+  { kind: "loss", in1000: 300, forMs: 500, at: { atMs: 700 } },
+];
+
+const folders: string[] = [];
+const newFolder = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), "selvage-sim-"));
+  folders.push(folder);
+  return folder;
+};
+
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+describe("a run", () => {
+  it("T1: is the same for the same seed and plan, and another for any other", async () => {
+    const one = await simulate({ ...chat(), seed: 5, plan });
+    const two = await simulate({ ...chat(), seed: "5", plan });
+    expect(one.property).toBeUndefined();
+    expect(two.traceHash).toBe(one.traceHash);
+    expect(two.occurrences).toEqual(one.occurrences);
+    const others = [
+      await simulate({ ...chat(), seed: 6, plan }),
+      await simulate({ ...chat(), seed: 5 }),
+      await simulate({ ...chat(), seed: 5, plan: plan.slice(1) }),
+    ];
+    expect(new Set([one, ...others].map(({ traceHash }) => traceHash)).size).toBe(4);
+  });
+
+  it("T1: is the same beside another one, and beside a busy loop", async () => {
+    const alone = await simulate({ ...chat(), seed: 5, plan });
+    const busy = setInterval(() => {
+      const endMs = performance.now() + 3;
+      while (performance.now() < endMs);
+    }, 1);
+    const [beside] = await Promise.all([
+      simulate({ ...chat(), seed: 5, plan }),
+      simulate({ ...chat(), seed: 9 }),
+    ]);
+    clearInterval(busy);
+    expect(beside.traceHash).toBe(alone.traceHash);
+  });
+
+  it("strikes each fault at its moment, once, and heals", async () => {
+    const report = await simulate({ ...chat(), seed: 5, plan });
+    expect(report.faults).toEqual({ pause: 1, crash: 1, loss: 1 });
+    const heard = report.occurrences.filter(({ kind }) => kind === "heard");
+    const crash = report.occurrences.find(({ kind }) => kind === "fault.crash");
+    expect(crash?.seq).toBeGreaterThan(heard[6]?.seq as number);
+    expect(crash?.seq).toBeLessThan(heard[12]?.seq as number);
+    expect(report.count("node.started")).toBe(3);
+    expect(report.count("healed")).toBe(1);
+  });
+
+  it("fails with what a program throws, and what nobody awaited", async () => {
+    const world: Scenario["world"] = (w) =>
+      void w.node("a", async (node) => {
+        await node.sleep(10);
+        throw new Error("of the program");
+      });
+    const thrown = await simulate({ world, shape });
+    expect(thrown.property).toBe("no error");
+    expect(() => thrown.assert()).toThrow(/of the program/);
+    const rejected = await simulate({
+      world: (w) =>
+        void w.node("a", (node) => {
+          void node.sleep(10).then(() => Promise.reject(new Error("nobody waits")));
+        }),
+      shape,
+    });
+    expect(() => rejected.assert()).toThrow(/nobody waits/);
+  });
+
+  it("says that it hangs when what drives it does not end", async () => {
+    const report = await simulate({
+      ...chat(),
+      drive: () => new Promise(() => {}),
+    });
+    expect(report.property).toBe("no hang");
+  });
+
+  it("runs what drives it, with a history and virtual time", async () => {
+    const report = await simulate({
+      ...chat(),
+      drive: async (world, history) => {
+        const token = history.invoke("client", "x");
+        await world.sleep(500);
+        history.ok(token);
+        world.record("driven", { atMs: world.nowMs });
+      },
+    });
+    expect(report.occurrences.find(({ kind }) => kind === "driven")?.details["atMs"]).toBe(500);
+  });
+
+  it("refuses a plan for nodes that it does not have, and a world that is none", async () => {
+    const at = { atMs: 1 };
+    const wrong: FaultPlan = [{ kind: "clockStep", node: "c", byMs: 1, at }];
+    await expect(simulate({ ...chat(), plan: wrong })).rejects.toThrow(
+      /expected nodes among a, b, got "c"/,
+    );
+    await expect(simulate({ world: 7 } as never)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+  });
+
+  it("counts what happens sometimes", async () => {
+    const report = await simulate({
+      world: (w) => void w.node("a", () => sometimes("a node started")),
+      sometimes: ["it rained"],
+      shape,
+    });
+    expect(report.counters.toJSON()).toEqual({ "a node started": 1, "it rained": 0 });
+  });
+});
+
+/** Fails when node `a` was down or stood still for long, whatever else happens. */
+function fragile(): Scenario {
+  let lastMs = 0;
+  return {
+    ...chat(),
+    name: "fragile",
+    invariants: [
+      {
+        name: "a is quick",
+        observe: ({ node, kind, atMs, seq }) => {
+          if (node !== "a" || kind !== "heard") return;
+          if (atMs - lastMs > 400) throw new Violation("a is quick", "a was silent", seq);
+          lastMs = atMs;
+        },
+      },
+    ],
+  };
+}
+
+describe("a failure", () => {
+  const many: FaultPlan = [
+    ...plan,
+    { kind: "clockStep", node: "a", byMs: 5, at: { atMs: 10 } },
+    { kind: "pause", node: "a", forMs: 900, order: "timers-first", at: { atMs: 900 } },
+    { kind: "doubling", in1000: 200, forMs: 900, at: { atMs: 0 } },
+  ];
+
+  it("says how to run it again, and what happened last", async () => {
+    const report = await simulate({ ...fragile(), seed: 5, plan: many });
+    expect(() => report.assert()).toThrow(SimulationFailure);
+    expect(() => report.assert()).toThrow(
+      /replay: simulate\(\{ \.\.\.fragile, seed: "5", plan: \[/,
+    );
+    expect(report.diagram()).toMatch(/^sequenceDiagram\n {2}participant a\n {2}participant b/);
+    expect(Object.keys(report.last()).sort()).toEqual(["a", "b", "world"]);
+  });
+
+  it("is made smaller: to the one fault that causes it, and no longer than it must be", async () => {
+    const report = await simulate({ ...fragile(), seed: 5, plan: many });
+    const least = await minimise(fragile, report);
+    expect(least.property).toBe("a is quick");
+    expect(least.plan).toHaveLength(1);
+    expect(least.plan[0]).toMatchObject({ kind: "pause", node: "a" });
+    expect((least.plan[0] as { forMs: number }).forMs).toBeLessThan(900);
+  });
+
+  it("is kept in a file, and run again from there", async () => {
+    const folder = newFolder();
+    const report = await simulate({ ...fragile(), seed: 5, plan: many });
+    const path = report.keep(folder);
+    expect(report.keep(folder)).toBe(path);
+    const again = await replay(path, fragile());
+    expect([again.property, again.traceHash]).toEqual([report.property, report.traceHash]);
+    const wrong = join(folder, "other.json");
+    writeFileSync(wrong, "{}");
+    await expect(replay(wrong, fragile())).rejects.toMatchObject({ code: "DECODE" });
+    const fine = await simulate(chat());
+    expect(() => fine.keep(folder)).toThrow(/nothing was violated/);
+  });
+});
+
+describe("a campaign", () => {
+  const campaign: Campaign = {
+    name: "fragile",
+    swarm: () => ({ nodes: ["a", "b"], withinMs: 2_000, longestMs: 1_000 }),
+    scenario: fragile,
+    properties: ["a is quick"],
+    sometimes: ["it rained"],
+  };
+
+  it("runs seeds, each with a plan of its own, and makes failures smaller", async () => {
+    const folder = newFolder();
+    const run = { firstSeed: "1", seeds: 60, mostFailures: 2, keepIn: folder };
+    const tally = await runCampaign(campaign, run);
+    expect(tally.failures.length).toBe(2);
+    for (const failure of tally.failures) {
+      expect(failure.plan.length).toBeLessThanOrEqual(failure.drawnFaults);
+      expect(failure.plan.length).toBeLessThanOrEqual(2);
+      const again = await replay(failure.path as string, runOf(campaign, failure.seed));
+      expect(again.property).toBe("a is quick");
+    }
+    expect(tally.sometimes).toEqual({ "it rained": 0 });
+    expect(Object.keys(tally.faults).length).toBeGreaterThan(1);
+    // Those that are kept come first the next time.
+    const next = await runCampaign(campaign, { ...run, firstSeed: "999", seeds: 0 });
+    expect(next.failures.map(({ seed }) => seed)).toEqual(tally.failures.map(({ seed }) => seed));
+  });
+
+  it("counts its seeds within 64 bits", () => {
+    expect(seedAfter("7", 3)).toBe("10");
+    expect(seedAfter("18446744073709551615", 1)).toBe("0");
+  });
+
+  it("T1: is audited: a run that differs from the last one is found, and where", async () => {
+    expect(await audit(campaign, "1")).toBeUndefined();
+    let runs = 0;
+    const leaky: Campaign = {
+      ...campaign,
+      name: "leaky",
+      scenario() {
+        const run = ++runs;
+        return {
+          world: (w) =>
+            void w.node("a", async (node) => {
+              for (let turn = 0; ; turn++) {
+                node.record("turn", { turn: turn === 40 ? run : 0 });
+                await node.sleep(10);
+              }
+            }),
+          shape,
+        };
+      },
+    };
+    const divergence = await audit(leaky, "1");
+    expect(divergence?.lasts.map((last) => JSON.parse(last).details.turn)).toEqual([1, 2]);
+  });
+});
