@@ -9,9 +9,13 @@ import { Worker } from "node:worker_threads";
 import { Command, InvalidArgumentError } from "commander";
 import { FAILURES_FOLDER, type FaultPlan } from "@selvage/sim";
 import { ownFiles } from "./campaigns.ts";
+import { merged, type LineCoverage } from "./coverage.ts";
 import { runMutants } from "./mutants.ts";
 import type { Share, Told } from "./sim-worker.ts";
-import { emptySummary, summarize, table, type Summary } from "./summary.ts";
+import { summarize, table, type Summary } from "./summary.ts";
+
+/** Seeds of a run by which coverage is measured: a sample, since that slows them down. */
+const COVERED_SEEDS = 40;
 
 /** From so many seeds on, a counter that stays at zero fails the run. */
 const SOMETIMES_FROM = 2_000;
@@ -59,41 +63,65 @@ function progress(done: number, of: number, failed: number, what: string): void 
     process.stderr.write(`${line}\n`);
 }
 
-/** Runs all shares, each on a thread of its own. */
+type Done = Extract<Told, { told: "done" }>;
+
+/** One thread's share. */
+function runShare(share: Share, onSeed: (failed: boolean) => void): Promise<Done> {
+  const worker = new Worker(new URL("./sim-worker.ts", import.meta.url), { workerData: share });
+  return new Promise((resolve, reject) => {
+    worker.once("error", reject);
+    worker.on("message", (told: Told) => {
+      if (told.told === "done") resolve(told);
+      else onSeed(told.failed);
+    });
+    worker.once("exit", (code) => {
+      reject(new Error(`a thread of the campaign exited with code ${code}`));
+    });
+  });
+}
+
+/** Runs all shares, each on a thread of its own, and then the sample for coverage. */
 async function runShares(
   files: readonly string[],
   options: Options,
-): Promise<Extract<Told, { told: "done" }>[]> {
-  const threads = Math.min(options.threads, options.seeds);
+): Promise<{ readonly shares: readonly Done[]; readonly covered: LineCoverage }> {
+  const { seeds, seed, audit = false, first = false, plan, campaign, keep } = options;
+  const threads = Math.min(options.threads, seeds);
   let [done, failed] = [0, 0];
-  const what = options.audit === true ? "seeds audited" : "seeds";
-  const shares = Array.from({ length: threads }, (_, thread): Promise<Told> => {
-    const share: Share = {
-      files,
-      firstSeed: options.seed,
-      seeds: options.seeds,
-      thread,
-      threads,
-      isAudit: options.audit === true,
-      mostFailures: options.first === true ? 1 : 5,
-      keep: options.keep,
-      ...(options.plan && { plan: options.plan }),
-      ...(options.campaign !== undefined && { only: options.campaign }),
-    };
-    const worker = new Worker(new URL("./sim-worker.ts", import.meta.url), { workerData: share });
-    return new Promise((resolve, reject) => {
-      worker.once("error", reject);
-      worker.on("message", (told: Told) => {
-        if (told.told === "done") return resolve(told);
-        if (told.failed) failed++;
-        progress(++done, options.seeds, failed, what);
-      });
-      worker.once("exit", (code) => {
-        reject(new Error(`a thread of the campaign exited with code ${code}`));
-      });
-    });
-  });
-  return (await Promise.all(shares)) as Extract<Told, { told: "done" }>[];
+  const what = audit ? "seeds audited" : "seeds";
+  const common = {
+    files,
+    firstSeed: seed,
+    seeds,
+    isAudit: audit,
+    isCovered: false,
+    mostFailures: first ? 1 : 5,
+    keep,
+    ...(plan && { plan }),
+    ...(campaign !== undefined && { only: campaign }),
+  };
+  const onSeed = (isFailed: boolean): void => {
+    if (isFailed) failed++;
+    progress(++done, seeds, failed, what);
+  };
+  const shares = await Promise.all(
+    Array.from({ length: threads }, (_, thread) =>
+      runShare({ ...common, thread, threads }, onSeed),
+    ),
+  );
+  if (audit || first) return { shares, covered: {} };
+  const sample = { ...common, seeds: Math.min(seeds, COVERED_SEEDS), isCovered: true };
+  const covering = await Promise.all(
+    Array.from({ length: threads }, (_, thread) =>
+      runShare({ ...sample, mostFailures: 1, thread, threads }, () => {}),
+    ),
+  );
+  return {
+    shares,
+    covered: covering
+      .map(({ coverage }) => coverage)
+      .reduce((one, other) => merged(one, other), {}),
+  };
 }
 
 function problems(summary: Summary, options: Options): readonly string[] {
@@ -114,12 +142,8 @@ async function main(file: string | undefined, options: Options): Promise<void> {
     if (outcomes.some(({ killed }) => !killed)) process.exitCode = 1;
     return;
   }
-  const begun = performance.now();
-  const shares = files.length === 0 ? [] : await runShares(files, options);
-  const summary =
-    shares.length === 0
-      ? emptySummary(options.seed)
-      : summarize(shares, { ...options, file, tookMs: performance.now() - begun });
+  const { shares, covered } = await runShares(files, options);
+  const summary = summarize(shares, covered, { ...options, file });
   const wrong = problems(summary, options);
   process.stdout.write(
     table(

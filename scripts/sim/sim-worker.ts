@@ -20,6 +20,8 @@ export interface Share {
   readonly threads: number;
   readonly plan?: FaultPlan;
   readonly isAudit: boolean;
+  /** Whether to note which lines run: that makes a run five times slower. */
+  readonly isCovered: boolean;
   /** Only this campaign. */
   readonly only?: string;
   readonly mostFailures: number;
@@ -40,7 +42,9 @@ export type Told =
 
 const share = workerData as Share;
 const tell = (told: Told): void => parentPort?.postMessage(told);
-const coverage = await watchCoverage();
+const coverage = share.isCovered
+  ? await watchCoverage()
+  : (): Promise<LineCoverage> => Promise.resolve({});
 const all = (await Promise.all(share.files.map(campaignsOf))).flat();
 const campaigns = all.filter(({ name }) => share.only === undefined || name === share.only);
 const tallies: CampaignTally[] = [];
@@ -63,7 +67,12 @@ for (const [at, campaign] of campaigns.entries()) {
         seeds,
         step,
         mostFailures: share.mostFailures,
-        ...(share.mostFailures === 1 ? { minimiseRuns: 0 } : { keepIn: share.keep }),
+        ...(share.mostFailures === 1
+          ? { minimiseRuns: 0 }
+          : {
+              keepIn: share.keep,
+              replaysKept: share.thread === 0 && !share.isCovered,
+            }),
         ...(share.plan && { plan: share.plan }),
         onSeed: ({ property }) => tell({ told: "seed", failed: property !== undefined }),
       }),

@@ -1,7 +1,7 @@
 /** What a campaign came to, over all threads. */
 import { createHash } from "node:crypto";
 import type { CampaignFailure, CampaignTally } from "@selvage/sim";
-import { coverageByPackage, merged } from "./coverage.ts";
+import { coverageByPackage, type LineCoverage } from "./coverage.ts";
 import type { Told } from "./sim-worker.ts";
 
 /** The document of `npm run sim -- --json`. Fields, once there, stay. */
@@ -18,7 +18,7 @@ export interface Summary {
   }[];
   readonly faults: Readonly<Record<string, number>>;
   readonly sometimes: Readonly<Record<string, number>>;
-  /** Part of the lines of functions that ran, by package, from 0 to 1. */
+  /** Part of the lines of functions that ran in a sample of the seeds, by package, from 0 to 1. */
   readonly coverage: Readonly<Record<string, number>>;
   readonly simulatedHours: number;
   /** Of one thread. */
@@ -30,30 +30,16 @@ export interface Summary {
 interface About {
   readonly seed: string;
   readonly file: string | undefined;
-  readonly tookMs: number;
 }
 
 type Done = Extract<Told, { told: "done" }>;
 
-/** No campaign is there. */
-export function emptySummary(firstSeed: string): Summary {
-  return {
-    seeds: 0,
-    firstSeed,
-    violations: 0,
-    failures: [],
-    faults: {},
-    sometimes: {},
-    coverage: {},
-    simulatedHours: 0,
-    eventsPerSecond: 0,
-    simulatedHoursPerCoreSecond: 0,
-    traceHash: "",
-  };
-}
-
 /** All shares together. */
-export function summarize(shares: readonly Done[], { seed, file }: About): Summary {
+export function summarize(
+  shares: readonly Done[],
+  covered: LineCoverage,
+  { seed, file }: About,
+): Summary {
   const tallies = shares.flatMap((share) => share.tallies);
   const failures = tallies.flatMap((tally) => tally.failures);
   const divergences = shares.flatMap((share) => share.divergences);
@@ -81,9 +67,7 @@ export function summarize(shares: readonly Done[], { seed, file }: About): Summa
     ],
     faults: added(tallies.map(({ faults }) => faults)),
     sometimes: added(tallies.map(({ sometimes }) => sometimes)),
-    coverage: coverageByPackage(
-      shares.map((share) => share.coverage).reduce((one, other) => merged(one, other), {}),
-    ),
+    coverage: coverageByPackage(covered),
     simulatedHours: hours,
     eventsPerSecond: Math.round(sum(tallies, ({ events }) => events) / Math.max(seconds, 1e-9)),
     simulatedHoursPerCoreSecond: hours / Math.max(seconds, 1e-9),
@@ -153,7 +137,7 @@ export function table(summary: Summary, properties: readonly string[]): string {
     ...listed(summary.faults),
     "  sometimes",
     ...listed(summary.sometimes),
-    "  lines that ran",
+    "  lines that ran, in a sample of the seeds",
     ...Object.entries(summary.coverage).map(
       ([name, part]) => `    ${percent(part).padStart(9)}  ${name}`,
     ),

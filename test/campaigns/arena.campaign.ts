@@ -30,9 +30,9 @@ function sizesOf(random: RandomStream): Sizes {
     nodes: ["a", "b", "c", "d", "e"].slice(0, random.between(3, 5)),
     memoryBytes: 64 * random.spread(8, 256),
     blocks: random.spread(4, 64),
-    tickMs: random.spread(10, 200),
+    tickMs: random.spread(20, 200),
     longestTtlMs: random.spread(100, 5_000),
-    stepMs: random.spread(40, 400),
+    stepMs: random.spread(80, 800),
   };
 }
 
@@ -266,8 +266,9 @@ async function opened(node: SimNode, world: World, sizes: Sizes): Promise<Fabric
       const all = Object.fromEntries(tenants.map((name) => [name, quota]));
       return world.fabric(node, { ...options, tenants: all });
     } catch (thrown) {
-      if (!isFabricError(thrown) || thrown.code !== "CONFLICT") throw thrown;
-      sometimes("a file was still being written");
+      if (!isFabricError(thrown)) throw thrown;
+      if (thrown.code !== "CONFLICT" && thrown.code !== "STORE_UNAVAILABLE") throw thrown;
+      sometimes("a file was still being written", thrown.code === "CONFLICT");
       await node.sleep(50);
     }
 }
@@ -288,7 +289,7 @@ async function program(
     try {
       for (;;) {
         await leaseBlocks(node, fabric, kept);
-        await node.sleep(node.random.spread(10, 1_000));
+        await node.sleep(node.random.spread(100, 2_000));
       }
     } catch (thrown) {
       if (!isFabricError(thrown)) throw thrown;

@@ -67,8 +67,10 @@ export interface CampaignRun {
   readonly minimiseRuns?: number;
   /** Failures after which the campaign stops. Default 5. */
   readonly mostFailures?: number;
-  /** Folder in which failures are kept, each with its smallest plan. Those that are there are run first. Default: none. */
+  /** Folder in which failures are kept, each with its smallest plan. Default: none. */
   readonly keepIn?: string;
+  /** Whether those that are kept there are run first. Default true. */
+  readonly replaysKept?: boolean;
   /** Told after each seed. */
   readonly onSeed?: (report: SimReport) => void;
 }
@@ -83,6 +85,7 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
     minimiseRuns = 200,
     mostFailures = 5,
     onSeed,
+    replaysKept = true,
     keepIn,
   } = run;
   const counters = new Counters();
@@ -109,8 +112,9 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
       path: keepIn === undefined ? undefined : least.keep(keepIn),
     });
   };
-  for (const [, kept] of keepIn === undefined ? [] : keptFailures(keepIn, campaign.name))
-    await note(await simulate(runOf(campaign, kept.seed, kept.plan)));
+  const kept = keepIn === undefined || !replaysKept ? [] : keptFailures(keepIn, campaign.name);
+  for (const [, failure] of kept)
+    await note(await simulate(runOf(campaign, failure.seed, failure.plan)));
   for (let index = 0; index < seeds && failures.length < mostFailures; index++) {
     const report = await simulate(runOf(campaign, seedAfter(firstSeed, index * step), plan));
     hashes.push(report.traceHash);

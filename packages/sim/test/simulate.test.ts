@@ -103,12 +103,14 @@ describe("a run", () => {
   });
 
   it("fails with what a program throws, and what nobody awaited", async () => {
-    const world: Scenario["world"] = (w) =>
-      void w.node("a", async (node) => {
-        await node.sleep(10);
-        throw new Error("of the program");
-      });
-    const thrown = await simulate({ world, shape });
+    const thrown = await simulate({
+      world: (w) =>
+        void w.node("a", async (node) => {
+          await node.sleep(10);
+          throw new Error("of the program");
+        }),
+      shape,
+    });
     expect(thrown.property).toBe("no error");
     expect(() => thrown.assert()).toThrow(/of the program/);
     const rejected = await simulate({
@@ -197,7 +199,7 @@ describe("a failure", () => {
       /replay: simulate\(\{ \.\.\.fragile, seed: "5", plan: \[/,
     );
     expect(report.diagram()).toMatch(/^sequenceDiagram\n {2}participant a\n {2}participant b/);
-    expect(Object.keys(report.last()).sort()).toEqual(["a", "b", "world"]);
+    expect(Object.keys(report.last()).toSorted()).toEqual(["a", "b", "world"]);
   });
 
   it("is made smaller: to the one fault that causes it, and no longer than it must be", async () => {
