@@ -223,6 +223,6 @@ function isBefore(one: Scheduled, other: Scheduled): boolean {
 }
 
 /** Resolves once no microtask is left (K2). */
-export function settled(): Promise<void> {
+function settled(): Promise<void> {
   return new Promise((resolve) => nextTurn(resolve));
 }

@@ -51,7 +51,7 @@ export interface Exploration<S> extends Program<S> {
 }
 
 /** A schedule that must not be. */
-export interface Violation {
+interface Violation {
   /** What is wrong. */
   readonly message: string;
   /** Runs it again: `mode: { kind: "replay", schedule }`. */

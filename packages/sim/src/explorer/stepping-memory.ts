@@ -30,20 +30,6 @@ export type AccessKind =
   | "time"
   | "hasDied";
 
-/** One access. */
-export interface Access {
-  readonly kind: AccessKind;
-  /** Undefined for what is asked of the explorer itself. */
-  readonly memory: ModelMemory | undefined;
-  /** The word; of `writeByte` the byte; of `hasDied` the thread. */
-  readonly at: number;
-  /** What it takes, in the order of the port's parameters. */
-  readonly a: number;
-  readonly b: number;
-  readonly c: number;
-  readonly d: number;
-}
-
 /** Carries out accesses for one thread: returns a number, 0 or 1 for booleans. */
 export type Stepper = (
   kind: AccessKind,
