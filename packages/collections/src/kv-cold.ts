@@ -64,6 +64,7 @@ export class ColdTier {
   #failure: FabricError | undefined;
   #sequence = 1;
   #liveBytes = 0;
+  #expiredCount = 0;
   /** The latest time by which keys were expired. */
   #clockMs = 0;
   #latestMs: number;
@@ -148,10 +149,12 @@ export class ColdTier {
     await this.#submit(touchOf(entry));
   }
 
-  /** Removes for good what has expired by `nowMs`; resolves with how many keys that were. */
+  /** Removes for good what has expired by `nowMs`; resolves with how many keys that were, on the way there too. */
   async expire(nowMs: number): Promise<number> {
     this.#pass(nowMs);
-    return this.#submit(clockOf(nowMs));
+    const before = this.#expiredCount;
+    await this.#submit(clockOf(nowMs));
+    return this.#expiredCount - before;
   }
 
   /** Resolves once everything before is durable, and its loss would be noticed. */
@@ -442,9 +445,8 @@ export class ColdTier {
       }
       case "clock": {
         this.#clockMs = Math.max(this.#clockMs, change.record.deadlineMs);
-        const expired = expiredBy(this.entries, change.record.deadlineMs);
-        for (const key of expired) this.#expire(key);
-        return expired.length;
+        for (const key of expiredBy(this.entries, change.record.deadlineMs)) this.#expire(key);
+        return 0;
       }
       case "sync":
         return 0;
@@ -452,6 +454,7 @@ export class ColdTier {
   }
 
   #expire(key: string): void {
+    this.#expiredCount++;
     this.#remove(key);
     this.#listener.removed(key);
   }

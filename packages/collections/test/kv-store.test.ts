@@ -293,6 +293,19 @@ describe("FabricKvStore", { timeout: 120_000 }, () => {
     expect(await again.get("more")).toBe(value);
   });
 
+  it("counts what a tick expired also where making room for it did that", async () => {
+    const { disk } = await openText();
+    let nowMs = START_MS;
+    const store = await FabricKvStore.fromCold(disk, { ...text, clock: { nowMs: () => nowMs } });
+    for (let round = 0; round < 200; round++) {
+      await store.putWithTtl("a", "v".repeat(400), 5);
+      await store.putWithTtl("b", "v".repeat(300 + round), 5);
+      nowMs += 10;
+      expect((await store.tick(nowMs)).expired, `round ${round}`).toBe(2);
+    }
+    expect(store.stats().compactions).toBeGreaterThan(3);
+  });
+
   it("reads whole values while compactions move them", async () => {
     const { disk } = await openText();
     const store = await FabricKvStore.fromCold(disk, { ...text, clock: { nowMs: () => 1 } });
