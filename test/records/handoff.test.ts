@@ -107,8 +107,10 @@ describe("HandoffWriter", () => {
 
   it("P2: handles that differ but say one lease id are one record", async () => {
     const disk = CrashDisk.blank(2);
-    const handle = (): RecordBlocks & { leaseId: string } => ({
+    const home = {};
+    const handle = (): RecordBlocks & { leaseId: string; home: object } => ({
       leaseId: "one",
+      home,
       numBlocks: disk.numBlocks,
       readInto: async (index, target) => disk.readInto(index, target),
       write: async (index, bytes) => disk.write(index, bytes),
@@ -118,6 +120,22 @@ describe("HandoffWriter", () => {
     await Promise.all(writers.map(async (writer) => writer.publish(at(1)).catch(() => {})));
     // One at a time (T1), so none tore what another wrote.
     expect(await new HandoffReader(disk).poll()).not.toHaveProperty("recovered");
+  });
+
+  it("T1: whoever is left in the middle of a write keeps nobody of another fabric waiting", async () => {
+    const disk = await published(1);
+    const stuck: RecordBlocks & { leaseId: string; home: object } = {
+      leaseId: "one",
+      home: {},
+      numBlocks: disk.numBlocks,
+      readInto: async (index, target) => disk.readInto(index, target),
+      write: () => new Promise(() => {}),
+      flush: async () => disk.flush(),
+    };
+    void new HandoffWriter(stuck, "parse").publish(at(2));
+    await settled();
+    const next = Object.assign(disk, { leaseId: "one", home: {} });
+    expect(await new HandoffWriter(next, "parse").publish(at(3))).toMatchObject({ generation: 2 });
   });
 
   it("does not touch another stage's record, nor one of another kind", async () => {
@@ -424,11 +442,13 @@ describe("HandoffReader.watch()", () => {
 
   it("misses no write that is asked for while it looks", async () => {
     const host = new VirtualHost();
-    const disk = Object.assign(CrashDisk.blank(2), { leaseId: "shared" });
+    const home = {};
+    const disk = Object.assign(CrashDisk.blank(2), { leaseId: "shared", home });
     const writer = await HandoffWriter.open(disk, "parse");
     let late: Promise<unknown> | undefined;
-    const blocks: RecordBlocks & { leaseId: string } = {
+    const blocks: RecordBlocks & { leaseId: string; home: object } = {
       leaseId: "shared",
+      home,
       numBlocks: 2,
       readInto: async (index, target) => {
         await disk.readInto(index, target);

@@ -1,24 +1,34 @@
 /**
- * Who of this thread is at a record, and who waits for news of it. All handles to one block lease live on one thread
- * (that of its fabric), so taking turns here makes "look, then write" one step for all its writers; and a reader is
- * woken by the write itself.
+ * Who of this thread is at a record, and who waits for news of it. All handles to one block lease live in its fabric, on one
+ * thread, so taking turns here makes "look, then write" one step for all its writers; and a reader is woken by the write
+ * itself. Another fabric over the same file knows nothing of this one's turns: one that was left in the middle of one, as
+ * a simulated crash leaves it, keeps nobody waiting.
  *
  * Invariant T1: of one record, one read or write is under way at a time.
  */
 import type { RecordBlocks } from "@selvage/fabric";
 
-/** Blocks that say which lease they are: two handles to one lease are one record. */
+/** Blocks that say which lease they are, and of which fabric: two handles to one lease are one record. */
 interface LeasedBlocks extends RecordBlocks {
   readonly leaseId?: unknown;
+  readonly home?: unknown;
 }
 
-/** What tells a record from others: its lease, or the object by which it is reached. */
-export type RecordKey = string | object;
+/** What tells a record from others: its lease in its fabric, or the object by which it is reached. */
+export type RecordKey = object;
+
+// By fabric, and there by lease.
+const records = new WeakMap<object, Map<string, RecordKey>>();
 
 /** The key of a record. */
 export function keyOf(blocks: RecordBlocks): RecordKey {
-  const { leaseId } = blocks as LeasedBlocks;
-  return typeof leaseId === "string" ? leaseId : blocks;
+  const { leaseId, home } = blocks as LeasedBlocks;
+  if (typeof leaseId !== "string" || typeof home !== "object" || home === null) return blocks;
+  const known = records.get(home) ?? new Map<string, RecordKey>();
+  records.set(home, known);
+  const key = known.get(leaseId) ?? {};
+  known.set(leaseId, key);
+  return key;
 }
 
 // Entries live while a turn is under way, or a listener is there: nothing is left of a record that nobody uses.

@@ -1,8 +1,20 @@
 /**
- * Keeping leases, and trying again.
+ * Keeping leases, granting them to other machines, and trying again.
  *
  * @packageDocumentation
  */
+export { HeldLease } from "./held-lease.ts";
+export type { HeldLeaseOptions, HeldLeasePorts, LeaseEnd } from "./held-lease.ts";
+export { LeaseAuthority } from "./lease-authority.ts";
+export type { AuthorityOptions, AuthorityPorts } from "./lease-authority.ts";
+export { HolderClock } from "./lease-clocks.ts";
+export type {
+  GrantRequest,
+  LeaseGrant,
+  LeaseName,
+  LeaseReading,
+  LeaseStore,
+} from "./lease-store.ts";
 export { LeaseScope } from "./lease-scope.ts";
 export type { Membership } from "./lease-scope.ts";
 export { RenewalDesk } from "./renewal-desk.ts";
