@@ -298,7 +298,7 @@ async function program(
     }
     for (const end of stop) end();
     fabric[Symbol.dispose]();
-    await node.sleep(100);
+    await node.sleep(node.random.spread(1, 100));
   }
 }
 

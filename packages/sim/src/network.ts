@@ -86,6 +86,7 @@ export class Network {
   send(sender: SimNode, to: string, message: unknown): void {
     if (!this.#nodes.has(to))
       throw new FabricError("NOT_FOUND", `Cannot send: no node is called ${to}`, { to });
+    if (!sender.isUp) return;
     const copy = copyOf(message);
     const from = sender.name;
     const cut = this.#cuts.get(linkOf(from, to));

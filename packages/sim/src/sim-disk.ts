@@ -145,16 +145,18 @@ export class SimDisks {
       if (this.#random.chance(1, 2)) file.write(offset, bytes.subarray(0, done));
     }
     this.#pending.clear();
+    const { kernel, name } = this.#node;
     for (const file of this.#files.values()) {
       file.hasWriter = false;
-      if (loses === "unsynced") file.lose(this.#random, (kind) => this.#node.record(kind));
+      if (loses === "unsynced") file.lose(this.#random, (kind) => void kernel.record(name, kind));
     }
   }
 
   // What follows is for files that are open.
 
-  /** Does `run` after the time that an operation takes. */
+  /** Does `run` after the time that an operation takes; never, where nobody is there to ask for it. */
   operate<T>(what: string, run: () => T): Promise<T> {
+    if (!this.#node.isUp) return new Promise(() => {});
     const { slowMs } = this.#condition;
     const us = this.#random.between(20, Math.max(20, Math.round(slowMs * 1_000)));
     return new Promise((resolve, reject) => {
@@ -187,7 +189,8 @@ export class SimDisks {
   /** A write: as it goes to the file in the end. */
   begin(file: SimFile, offset: number, source: Uint8Array): Promise<number> {
     const pending: Pending = { file, offset, bytes: source.slice() };
-    this.#pending.add(pending);
+    // N1: what a process that has died still asks for is not begun.
+    if (this.#node.isUp) this.#pending.add(pending);
     return this.operate("write", () => {
       this.#pending.delete(pending);
       this.checkIo("write");

@@ -3,7 +3,8 @@
  * crashed and restarted. Programs get nothing else from their host.
  *
  * N1: a crash ends an *incarnation*. Nothing that belongs to it happens any more: its timers, its messages, its disk
- * operations; what awaits one of them waits for ever. A restart begins the next.
+ * operations; what awaits one of them waits for ever. Code that was at work when it came runs on to its next `await`, and
+ * what it asks for is not done. A restart begins the next.
  * N2: while a node is paused, what would happen to it is put off. When it goes on, all of that is due at once.
  * N3: timers count by the node's own monotonic clock: it may drift, and stand still.
  */
@@ -197,9 +198,9 @@ export class SimNode {
     this.#listener = listener;
   }
 
-  /** Records something that happened here. */
+  /** Records something that happened here. What a process that has died still says is not heard. */
   record(kind: string, details?: Readonly<Record<string, Detail>>): void {
-    this.kernel.record(this.name, kind, details);
+    if (this.#isUp) this.kernel.record(this.name, kind, details);
   }
 
   /** Starts the program. */
@@ -229,7 +230,7 @@ export class SimNode {
     this.#putOff = [];
     this.#listener = undefined;
     this.disks.crash(loses);
-    this.record("node.crashed", { incarnation: this.#incarnation, loses });
+    this.kernel.record(this.name, "node.crashed", { incarnation: this.#incarnation, loses });
   }
 
   /** Stops the node until `resume` (N2). */

@@ -170,6 +170,21 @@ describe("a simulated disk", () => {
     expect(sectors(disk)).toContain(8);
   });
 
+  it("N1: begins nothing that a process asks for that has died, not even at the next crash", async () => {
+    const { node, open, done } = rig();
+    const disk = open();
+    await done(disk.write(0, bytesOf(2)));
+    node.crash("memory");
+    void disk.write(0, bytesOf(9));
+    node.start();
+    open().close();
+    for (let crash = 0; crash < 4; crash++) {
+      node.crash("memory");
+      node.start();
+      expect(sectors(open())[0]).toBe(2);
+    }
+  });
+
   it("flips one bit, which a power cut does not heal", async () => {
     const { node, open } = rig();
     const before = content(open());
