@@ -423,7 +423,7 @@ export class ColdTier {
     return live;
   }
 
-  /** Makes a durable change to the index (K1); how many keys it removed, or 1. */
+  /** Makes a durable change to the index (K1); 1 for one that names a key. */
   #apply(change: Change, first: number, at: number): number {
     switch (change.kind) {
       case "put": {
@@ -443,11 +443,10 @@ export class ColdTier {
         if (entry?.deadlineMs === change.record.deadlineMs) entry.isTouched = false;
         return 1;
       }
-      case "clock": {
+      case "clock":
         this.#clockMs = Math.max(this.#clockMs, change.record.deadlineMs);
         for (const key of expiredBy(this.entries, change.record.deadlineMs)) this.#expire(key);
         return 0;
-      }
       case "sync":
         return 0;
     }
