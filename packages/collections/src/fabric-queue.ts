@@ -454,7 +454,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   }
 
   #forItem<R>(attempt: () => R | undefined, timeoutMs: number): Pending<R> {
-    const isOver = (): boolean => this.isClosed;
+    const isOver = (): boolean => this.isClosed && !this.#values.isHeldBack(this.#ring);
     return { ring: this.#ring, bell: this.#items, timeoutMs, attempt, isOver };
   }
 

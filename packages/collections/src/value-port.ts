@@ -207,6 +207,11 @@ export class ValuePort<T> {
     if (this.#guard && lent.byteLength > 0) (lent.buffer as ArrayBuffer).transfer();
   }
 
+  /** Whether values may still come out where nothing goes in: with many, they stand behind a claim that is open. */
+  isHeldBack(ring: Ring): boolean {
+    return ring.shape.kind === "many" && this.sizeOf(ring) > 0;
+  }
+
   /** Values in the ring, for a handle that neither pushes nor pops. @throws FabricError `CORRUPT_RECORD`. */
   sizeOf({ region, shape }: Ring): number {
     const { words } = region.memory;

@@ -490,6 +490,23 @@ describe.each(kinds)("misuse of a queue of %s", (kind) => {
     expect(FabricQueue.attach(lease).isClosed).toBe(true);
   });
 
+  it("R1: a queue for many that is closed gives what stands behind an open claim, then ends", async () => {
+    if (kind !== "many") return;
+    const { fabric, lease, queue } = openRing(kind, 4, 8, { unblockAfterMs: 20 });
+    const other = FabricQueue.attach(lease, undefined, { unblockAfterMs: 20 });
+    queue.claim();
+    other.push(valueOf(7, 8));
+    other.close();
+    // The fabric's time stands still unless it is ticked.
+    const ticking = setInterval(() => void fabric.tick(fabric.nowMs() + 10), 1);
+    const got: number[] = [];
+    for await (const value of other) got.push(idOf(value));
+    clearInterval(ticking);
+    expect(got).toEqual([7]);
+    expect(codeOf(() => queue.commit(1))).toBe("STALE_EPOCH");
+    expect(other.stats()).toMatchObject({ size: 0, skipped: 1, lost: 0 });
+  });
+
   it("a handle that has left is told DISCONNECTED, and another takes its place", () => {
     const { lease, queue } = held();
     queue.push(valueOf(1, 8));
