@@ -113,7 +113,7 @@ class Run {
       const { random } = this.#node;
       if (random.chance(1, 6)) throw new Error(`${name} failed`);
       this.#read(context, inputs);
-      await this.#node.sleep(random.spread(1, 400));
+      await this.#node.sleep(random.spread(1, 150));
       context.progress(0.5);
       // A lease that was lost meanwhile is no reason to read another's bytes.
       this.#read(context, inputs);
@@ -125,7 +125,7 @@ class Run {
 
   #slow(name: string) {
     return async (context: TaskContext): Promise<Record<string, Uint8Array>> => {
-      await this.#node.sleep(this.#node.random.spread(100, 3_000));
+      await this.#node.sleep(this.#node.random.spread(50, 1_000));
       return { [`out-${name}`]: new Uint8Array(64).fill(stampOf(name, context.attempt)) };
     };
   }
@@ -152,7 +152,7 @@ async function program(node: SimNode, world: World, sizes: Sizes): Promise<void>
   for (;;) {
     const run = new Run(node, sizes);
     const cancel = new AbortController();
-    if (random.chance(1, 6)) node.timer.after(random.spread(1, 1_000), () => cancel.abort());
+    if (random.chance(1, 6)) node.timer.after(random.spread(1, 300), () => cancel.abort());
     try {
       const { status } = await world.execute(node, run.plan, {
         fabric,
@@ -170,7 +170,7 @@ async function program(node: SimNode, world: World, sizes: Sizes): Promise<void>
       if (!isFabricError(thrown)) throw thrown;
       sometimes(`a run was refused: ${thrown.code}`);
     }
-    await node.sleep(random.spread(500, 8_000));
+    await node.sleep(random.spread(1_000, 12_000));
   }
 }
 

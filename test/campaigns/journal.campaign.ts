@@ -42,7 +42,7 @@ function sizesOf(random: RandomStream): Sizes {
     nodes: ["a", "b", "c"],
     keys: random.spread(1, 30),
     valueBytes: random.spread(1, 800),
-    pauseMs: random.spread(300, 3_000),
+    pauseMs: random.spread(1_000, 8_000),
     kinds: [...SURVIVABLE, ...beyond],
   };
 }
@@ -250,7 +250,9 @@ class Keeper {
   }
 
   #rest(): Promise<void> {
-    return this.#node.sleep(this.#node.random.spread(20, this.#sizes.pauseMs));
+    return this.#node.sleep(
+      this.#node.random.between(this.#sizes.pauseMs >> 2, this.#sizes.pauseMs),
+    );
   }
 }
 
@@ -266,7 +268,7 @@ async function program(node: SimNode, world: World, known: Known, sizes: Sizes):
         blocks: 256,
         blockLeases: 12,
         memoryBytes: 65_536,
-        tickMs: 200,
+        tickMs: 500,
       });
       await new Keeper(node, fabric, known, sizes, isLiedTo).run();
       sometimes("all that a node kept was damaged");

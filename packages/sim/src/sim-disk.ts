@@ -2,7 +2,8 @@
  * A node's disk: files in sectors, of which only what was synced is sure to survive a power cut.
  *
  * D1: a write changes what is read at once when it completes, and what survives only by a sync that begins after. Until
- * then a power cut keeps each changed sector, or loses it, or tears it: a prefix of the new bytes, the rest old.
+ * then a power cut keeps each changed sector or loses it, so that a longer write is torn between sectors. One sector is all
+ * or nothing: that is what the fabric's ports promise of a block.
  * D2: a process that is killed loses nothing that had completed: the page cache is the machine's. What was under way may
  * have been done, in part too.
  * D3: after a sync that failed, its sectors count as clean and are not written any more, as Linux has it: a later sync
@@ -141,8 +142,9 @@ export class SimDisks {
   /** The process is gone; with `"unsynced"` the power too. */
   crash(loses: "memory" | "unsynced"): void {
     for (const { file, offset, bytes } of this.#pending) {
-      const done = this.#random.below(bytes.length + 1);
-      if (this.#random.chance(1, 2)) file.write(offset, bytes.subarray(0, done));
+      const sectors = Math.ceil(bytes.length / SECTOR_BYTES);
+      const done = this.#random.below(sectors + 1) * SECTOR_BYTES;
+      file.write(offset, bytes.subarray(0, done));
     }
     this.#pending.clear();
     const { kernel, name } = this.#node;
@@ -306,15 +308,8 @@ class SimFile {
   lose(random: RandomStream, tell: (kind: string) => void): void {
     const kept = new Map<number, Uint8Array>();
     for (const sector of [...this.#changed.keys()].toSorted((a, b) => a - b)) {
-      const fate = random.below(3);
-      const now = this.#sector(sector);
-      if (fate === 0) kept.set(sector, now.slice());
-      if (fate === 1) tell("disk.lost");
-      if (fate !== 2) continue;
-      tell("disk.tore");
-      const torn = this.#durable.get(sector)?.slice() ?? new Uint8Array(SECTOR_BYTES);
-      torn.set(now.subarray(0, random.between(1, SECTOR_BYTES - 1)));
-      kept.set(sector, torn);
+      if (random.chance(1, 2)) kept.set(sector, this.#sector(sector).slice());
+      else tell("disk.lost");
     }
     for (const [sector, bytes] of kept) this.#durable.set(sector, bytes);
     // A length that was not synced may be there already: what lies between reads as zeros, or as what was kept.

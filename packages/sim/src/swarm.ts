@@ -20,7 +20,7 @@ export interface SwarmOptions {
   readonly kinds?: readonly FaultKind[];
   /** Occurrences that faults are anchored to. Default: none, faults come at times. */
   readonly moments?: readonly string[];
-  /** Most faults. Default 40. */
+  /** Most faults. Default 64. */
   readonly mostFaults?: number;
   /** Within so many virtual milliseconds. Default 30,000. */
   readonly withinMs?: number;
@@ -30,7 +30,7 @@ export interface SwarmOptions {
 
 /** Draws a plan. */
 export function drawPlan(random: RandomStream, options: SwarmOptions): FaultPlan {
-  const { kinds = FAULT_KINDS.filter((kind) => SURVIVABLE.has(kind)), mostFaults = 40 } = options;
+  const { kinds = FAULT_KINDS.filter((kind) => SURVIVABLE.has(kind)), mostFaults = 64 } = options;
   const mood = random.below(10);
   if (mood === 0 || mostFaults === 0) return [];
   const on = kinds.filter(() => random.chance(1, 2));
