@@ -127,7 +127,8 @@ export function fuzzQueues(inputs: number, seed: number): FuzzOutcome {
         const value = run();
         if (value === undefined) return;
         values++;
-        if (value.length > stride || value.every((byte) => byte === around && value.length > 7))
+        const isAround = value.length > 7 && value.every((byte) => byte === around);
+        if (value.length > stride || isAround)
           throw new Error(`input ${input}, seed ${seed}: ${value.length} bytes, not of the ring`);
       } catch (thrown) {
         if (!isFabricError(thrown)) throw thrown;

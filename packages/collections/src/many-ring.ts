@@ -434,7 +434,11 @@ export class ManyConsumer extends ManySide {
     const word = this.words.load(slot);
     const state = word & stateMask;
     if (word >>> lapShift !== (lap & lapMask)) return false;
-    if (state === FREE) return this.isStuck(head, word) && this.#giveUpRun(head);
+    if (state === FREE) {
+      // Or it would be stuck for ever, and given up in vain.
+      if (word !== wordOf(FREE, lap, 0)) throw damaged("a free slot is somebody's");
+      return this.isStuck(head, word) && this.#giveUpRun(head);
+    }
     if (state !== BUSY && state !== CLAIMED) return false;
     // M1: who is filling a slot is never overtaken, only outlived.
     if (!this.isGone(word) && (state === BUSY || !this.isStuck(head, word))) return false;

@@ -259,6 +259,20 @@ describe.each(kinds)("on a ring of %s", { timeout: 60_000 }, (kind) => {
     expect(consumer.stats()).toMatchObject({ skipped: 1, lost: 0, size: 0 });
   });
 
+  it("R5: a free slot that says whose it is, is damage, and is not given up for ever", () => {
+    if (kind !== "many") return;
+    const { lease, queue } = openRing(kind, 4, stride, { unblockAfterMs: 0 });
+    queue.push(at(1));
+    expect(idOf(queue.pop() as Uint8Array)).toBe(1);
+    queue.push(at(2));
+    const { memory, offset } = regionOf(lease);
+    const slotWords = (lease.bytes - HEADER_BYTES) / 4 / 4;
+    const second = (offset + HEADER_BYTES) / 4 + Math.floor(slotWords);
+    // Free, of this lap, and somebody's.
+    memory.plain[second] = 16 << 3;
+    expect(codeOf(() => queue.pop())).toBe("CORRUPT_RECORD");
+  });
+
   it("R1, R4: a slot that a consumer left is filled again before anybody looks, and found", () => {
     if (kind !== "many") return;
     for (let step = 0; ; step++) {
