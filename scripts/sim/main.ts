@@ -15,7 +15,7 @@ import type { Share, Told } from "./sim-worker.ts";
 import { summarize, table, type Summary } from "./summary.ts";
 
 /** Seeds of a run by which coverage is measured: a sample, since that slows them down. */
-const COVERED_SEEDS = 40;
+const COVERED_SEEDS = 20;
 
 /** From so many seeds on, a counter that stays at zero fails the run. */
 const SOMETIMES_FROM = 2_000;

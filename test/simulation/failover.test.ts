@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from "vitest";
 import { campaign } from "../campaigns/failover.campaign.ts";
 
 /** `npm run sim` runs thousands; here the campaign itself is to be in order. */
-const seeds = 50;
+const seeds = 30;
 
 const reports: SimReport[] = [];
 beforeAll(async () => {
