@@ -10,6 +10,7 @@ import type { FaultPlan } from "./faults.ts";
 import { guarded, unguarded } from "./guard.ts";
 import { History } from "./history.ts";
 import { Kernel } from "./kernel.ts";
+import { catchingRejections } from "./rejections.ts";
 import { SimReport } from "./report.ts";
 import { Counters, withCounters } from "./sometimes.ts";
 import { World } from "./world.ts";
@@ -87,12 +88,12 @@ export async function simulate(options: SimulateOptions): Promise<SimReport> {
   for (const { observe } of checks) if (observe !== undefined) kernel.observe(observe);
   const startedAt = unguarded(() => performance.now());
   let healedAtMs: number | undefined;
-  const violation = await withCounters(counters, () =>
+  const fail = (reason: unknown): void => kernel.fail(reason);
+  const run = (): Promise<unknown> =>
     guarded(async () => {
       build(world);
       const chaos = new Chaos(kernel, world.network, world.nodes);
       chaos.arm(plan.map((fault) => later(fault, shape.warmUpMs)));
-      const stopListening = catchRejections(kernel);
       try {
         for (const node of world.nodes.values()) node.start();
         let isDriven = drive === undefined;
@@ -112,11 +113,9 @@ export async function simulate(options: SimulateOptions): Promise<SimReport> {
         return undefined;
       } catch (thrown) {
         return thrown;
-      } finally {
-        stopListening();
       }
-    }),
-  );
+    });
+  const violation = await withCounters(counters, () => catchingRejections(fail, run));
   const tookMs = unguarded(() => performance.now()) - startedAt;
   return new SimReport({ options, seed: String(seed), plan, kernel, counters, violation, tookMs });
 }
@@ -124,16 +123,4 @@ export async function simulate(options: SimulateOptions): Promise<SimReport> {
 // A plan's own times count from the end of the warm-up.
 function later(fault: FaultPlan[number], warmUpMs: number): FaultPlan[number] {
   return "atMs" in fault.at ? { ...fault, at: { atMs: fault.at.atMs + warmUpMs } } : fault;
-}
-
-// A promise that nobody waits for has been rejected: a program's mistake, which in production ends its process.
-function catchRejections(kernel: Kernel): () => void {
-  const listener = (reason: unknown): void => kernel.fail(reason);
-  const others = process.listeners("unhandledRejection");
-  process.removeAllListeners("unhandledRejection");
-  process.on("unhandledRejection", listener);
-  return () => {
-    process.off("unhandledRejection", listener);
-    for (const other of others) process.on("unhandledRejection", other);
-  };
 }

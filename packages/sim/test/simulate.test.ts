@@ -45,6 +45,12 @@ function chat(): Scenario {
   };
 }
 
+/** Rejects a promise that nobody waits for. */
+const careless: Scenario["world"] = (world) =>
+  void world.node("a", (node) => {
+    void node.sleep(500).then(() => Promise.reject(new Error("nobody waits")));
+  });
+
 const plan: FaultPlan = [
   { kind: "pause", node: "a", forMs: 300, order: "io-first", at: { atMs: 200 } },
   { kind: "crash", node: "b", loses: "memory", forMs: 100, at: { on: "heard", nth: 7, plus: 2 } },
@@ -121,6 +127,18 @@ describe("a run", () => {
       shape,
     });
     expect(() => rejected.assert()).toThrow(/nobody waits/);
+  });
+
+  it("tells a rejection that nobody awaited to its own run, and leaves the process as it was", async () => {
+    const before = process.listeners("unhandledRejection");
+    const [one, two, three] = await Promise.all([
+      simulate({ ...chat(), seed: 1 }),
+      simulate({ world: careless, shape }),
+      simulate({ ...chat(), seed: 2 }),
+    ]);
+    expect(() => two.assert()).toThrow(/nobody waits/);
+    expect([one.property, three.property]).toEqual([undefined, undefined]);
+    expect(process.listeners("unhandledRejection")).toEqual(before);
   });
 
   it("says that it hangs when what drives it does not end", async () => {
