@@ -287,7 +287,7 @@ export class Fabric implements Disposable, AsyncDisposable {
 
   /**
    * Raises the clock to `nowMs` (never back), ends what is due and gives bytes back. With `tick: "auto"` nobody has
-   * to call it. Costs what it ends, not what it holds.
+   * to call it. Costs what it ends, not what it holds, and a look at the thread table.
    */
   tick(nowMs: number): ReclaimSummary {
     // Further on, a deadline of the longest TTL would not fit its lease's word.
