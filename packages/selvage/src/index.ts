@@ -165,3 +165,8 @@ export {
   type TaskThreadsOptions,
   type WatchOptions,
 } from "@selvage/node";
+export {
+  type CheckpointReading,
+  type CheckpointRecord,
+  type CheckpointStore,
+} from "@selvage/pipeline";
