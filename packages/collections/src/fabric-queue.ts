@@ -10,6 +10,7 @@ import {
 } from "@selvage/fabric";
 import { Doorbell, endLater, type Flushable } from "./doorbell.ts";
 import { ManyConsumer, ManyProducer } from "./many-ring.ts";
+import { RingNotes } from "./ring-notes.ts";
 import {
   baseOf,
   checkBytes,
@@ -30,14 +31,16 @@ import {
   type AttachOptions,
   type FoundQueue,
   type QueueOptions,
+  type QueueSettings,
   type QueueStats,
   type QueueTicket,
 } from "./queue-options.ts";
+import { popSome, pushAll } from "./queue-batch.ts";
 import { block, rest, type Pending } from "./queue-wait.ts";
 import { RecordConsumer, RecordProducer } from "./record-ring.ts";
 import type { Ring } from "./ring-side.ts";
 import { SlotConsumer, SlotProducer } from "./slot-ring.ts";
-import { endBatch, ValuePort, type PopSide, type PushSide } from "./value-port.ts";
+import { ValuePort, type PopSide, type PushSide } from "./value-port.ts";
 
 const producers = { slots: SlotProducer, records: RecordProducer, many: ManyProducer };
 const consumers = { slots: SlotConsumer, records: RecordConsumer, many: ManyConsumer };
@@ -153,6 +156,17 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return { lease, capacity, stride, settings };
   }
 
+  /** What it was made with, beside its size. */
+  get settings(): QueueSettings<T> {
+    const { kind } = this.#ring.shape;
+    return { codec: this.#values.codec, many: kind === "many", records: kind === "records" };
+  }
+
+  /** What the two ends tell each other beside the values. For engines that keep a stream going over several queues. */
+  notes(): RingNotes {
+    return new RingNotes(this.lease, this.#region);
+  }
+
   /** Plain data by which another thread attaches, with `FabricQueue.attach(ticket)`. */
   ticket(): QueueTicket {
     return { kind: "queue", version: 1, lease: this.lease.ticket() };
@@ -170,31 +184,23 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return this.#values.push(side, value);
   }
 
+  /** As `push`, of a value's bytes as the queue's codec writes them. Bytes of another length than a fixed codec's cannot be popped. */
+  pushBytes(bytes: Uint8Array): boolean {
+    if (this.#quickProducer?.pushAgain(bytes) === true) return true;
+    const side = this.#producer ?? this.#becomeProducer();
+    if (this.#claimed !== undefined) throw claimIsOpen();
+    return this.#values.pushBytes(side, bytes);
+  }
+
   /**
-   * Pushes values in order until the queue is full, and publishes them. Returns how many. Errors as `push`: for the first
-   * value, or when the lease ends; before a later value that cannot be pushed the batch ends, and the next call throws.
+   * Pushes values in order until the queue is full, and publishes them. Returns how many. Errors as `push`, for the first
+   * value or when the lease ends; before a later value that cannot be pushed the batch ends, and the next call throws.
    */
   pushBatch(values: readonly T[]): number {
     if (!Array.isArray(values)) throw invalidArgument("values", "an array", values);
     const side = this.#producer ?? this.#becomeProducer();
     if (this.#claimed !== undefined) throw claimIsOpen();
-    let done = 0;
-    try {
-      while (done < values.length) {
-        // 0: what is in the way may have been left behind by a thread that died: `push` finds out.
-        if (side instanceof ManyProducer) side.prepare(values.length - done);
-        if (!this.#values.push(side, values[done] as T)) break;
-        done++;
-      }
-    } catch (error) {
-      // The check that failed has announced: the bytes may be another's already.
-      if (!this.lease.isLive) throw error;
-      endBatch(side);
-      if (done === 0) throw error;
-      return done;
-    }
-    endBatch(side);
-    return done;
+    return pushAll(this.#values, side, this.lease, values);
   }
 
   /** Publishes what was pushed, and gives back the room of what was popped. */
@@ -239,23 +245,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
       throw invalidArgument("max", "a whole number from 0 up", max);
     const side = this.#consumer ?? this.#becomeConsumer();
     if (this.#values.isPeeked) this.#unpeek(side);
-    const values: T[] = [];
-    while (values.length < max) {
-      let value: T | undefined;
-      try {
-        if (side instanceof ManyConsumer && side.prepare(max - values.length) === 0) break;
-        value = this.#values.pop(side, values.length > 0);
-      } catch (error) {
-        if (values.length === 0) throw error;
-        // As in `pushBatch`.
-        if (!this.lease.isLive) return values;
-        break;
-      }
-      if (value === undefined) break;
-      values.push(value);
-    }
-    side.publish();
-    return values;
+    return popSome(this.#values, side, this.lease, max);
   }
 
   /**
@@ -350,7 +340,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return side === undefined ? this.#values.sizeOf(this.#ring) : side.size;
   }
 
-  /** True once any end has closed the queue. What was published before can still be popped. */
+  /** True once any end has closed the queue. */
   get isClosed(): boolean {
     this.lease.assertLive();
     return this.#load(CLOSED) !== 0;
@@ -367,7 +357,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
    * False when the time was up. Errors as `push`; `UNSUPPORTED` where no other thread can make room (`shared: false`).
    */
   pushWait(value: T, timeoutMs: number = Infinity): boolean {
-    return block(this.#forRoom(value, timeoutMs)) ?? false;
+    return block(this.#forRoom(() => this.push(value), timeoutMs)) ?? false;
   }
 
   /** Pops, waiting for up to `timeoutMs`: undefined when the time was up, or the queue is closed and empty. */
@@ -380,9 +370,19 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return block(this.#forItem(() => this.#hasItem() || undefined, timeoutMs)) ?? false;
   }
 
+  /** Waits until a value can be pushed, for up to `timeoutMs`, without blocking the thread. False when the time was up. */
+  async roomAsync(timeoutMs: number = Infinity): Promise<boolean> {
+    return (await rest(this.#forRoom(() => this.#hasRoom(), timeoutMs))) ?? false;
+  }
+
+  /** As `waitForItem`, without blocking the thread. */
+  async itemAsync(timeoutMs: number = Infinity): Promise<boolean> {
+    return (await rest(this.#forItem(() => this.#hasItem() || undefined, timeoutMs))) ?? false;
+  }
+
   /** As `pushWait`, without blocking the thread. */
   async pushAsync(value: T, timeoutMs: number = Infinity): Promise<boolean> {
-    return (await rest(this.#forRoom(value, timeoutMs))) ?? false;
+    return (await rest(this.#forRoom(() => this.push(value), timeoutMs))) ?? false;
   }
 
   /** As `popWait`, without blocking the thread. */
@@ -419,8 +419,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     if (this.#claimed !== undefined) this.abort();
     if (this.#consumer !== undefined) this.#unpeek(this.#consumer);
     if (this.lease.isLive) for (const side of [this.#producer, this.#consumer]) side?.leave();
-    this.#producer = undefined;
-    this.#consumer = undefined;
+    [this.#producer, this.#consumer] = [undefined, undefined];
     this.#mayBeQuick();
   }
 
@@ -448,8 +447,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   }
 
   // A closed queue ends a wait for room by itself: `push` throws.
-  #forRoom(value: T, timeoutMs: number): Pending<true> {
-    const attempt = (): true | undefined => (this.push(value) ? true : undefined);
+  #forRoom(isDone: () => boolean, timeoutMs: number): Pending<true> {
+    const attempt = (): true | undefined => isDone() || undefined;
     return { ring: this.#ring, bell: this.#room, timeoutMs, attempt, isOver: () => false };
   }
 
@@ -461,6 +460,11 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   #hasItem(): boolean {
     const side = this.#consumer ?? this.#becomeConsumer();
     return this.#values.isPeeked || side.hasItem();
+  }
+
+  #hasRoom(): boolean {
+    const side = this.#producer ?? this.#becomeProducer();
+    return this.#values.hasRoom(side);
   }
 
   #checkHeld(): void {

@@ -16,8 +16,12 @@ export type {
   AttachOptions,
   FoundQueue,
   QueueOptions,
+  QueueSettings,
   QueueStats,
   QueueTicket,
 } from "./queue-options.ts";
+export { Payload } from "./payload.ts";
+export { RingNotes } from "./ring-notes.ts";
+export type { FirstValue } from "./ring-notes.ts";
 export { numberCodec, stringCodec } from "./slot-codecs.ts";
 export type { SlotCodec } from "./slot-codecs.ts";

@@ -1,5 +1,11 @@
 /** What a queue is made with, what leads to it, and what it says of itself. */
-import { FabricError, invalidArgument, type MemLease, type MemTicket } from "@selvage/fabric";
+import {
+  FabricError,
+  invalidArgument,
+  type Codec,
+  type MemLease,
+  type MemTicket,
+} from "@selvage/fabric";
 import type { RingShape } from "./ring-layout.ts";
 
 /** How long a claim may stay open unless told otherwise, in milliseconds. */
@@ -34,6 +40,11 @@ export interface QueueStats {
   /** Values that a consumer had taken when its thread died. Only with `many`. */
   readonly lost: number;
   readonly isClosed: boolean;
+}
+
+/** What a queue was made with. */
+export interface QueueSettings<T> extends Required<Pick<QueueOptions, "many" | "records">> {
+  readonly codec: Codec<T>;
 }
 
 /** How a handle on a queue that is there behaves. */

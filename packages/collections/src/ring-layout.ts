@@ -3,14 +3,15 @@
  *
  * ```
  *  byte    0  magic "SVQ1"     4 version      8 kind         12 capacity    16 stride     20 units    24 checksum
+ *         32  number of the first value, two words, and their checksum: `ring-notes.ts`
  *        128  tail, published  132 items pushed, published     line of the producers
- *        256  head, published  260 items popped, published     line of the consumers
+ *        256  head, published  260 items popped, published     264 items acknowledged      line of the consumers
  *        384  producer: thread entry + 1   388 its nonce   392 claim that is open   396 last claim   400 claims skipped
  *             404 values lost with their consumer
- *        512  consumer: thread entry + 1   516 its nonce
+ *        512  consumer: thread entry + 1   516 its nonce       520 it asks for a new ring
  *        640  a consumer waits  644 rung for items             doorbells
  *        768  a producer waits  772 rung for room
- *        896  closed
+ *        896  closed           900 the stream has ended
  *       1024  slots: eight bytes of header (`ring-side.ts`, `many-ring.ts`), then the payload, to a multiple of eight
  * ```
  *
@@ -45,19 +46,23 @@ const STRIDE_MAX: number = 2 ** 30;
 const CAPACITY_MAX: number = 2 ** 24;
 
 /** Word offsets in the header. */
+export const FIRST = 8;
 export const TAIL = 32;
 export const TAIL_COUNT = 33;
 export const HEAD = 64;
 export const HEAD_COUNT = 65;
+export const ACKNOWLEDGED = 66;
 export const PRODUCER = 96;
 export const CLAIM = 98;
 export const CLAIM_LAST = 99;
 export const SKIPPED = 100;
 export const LOST = 101;
 export const CONSUMER = 128;
+export const ASKED = 130;
 export const ITEMS_BELL = 160;
 export const ROOM_BELL = 192;
 export const CLOSED = 224;
+export const ENDED = 225;
 
 const magic = 0x3151_5653;
 /** While a header is being written. */

@@ -73,6 +73,11 @@ export class ValuePort<T> {
       throw tooLong(codec.fixed.bytes, shape.stride);
   }
 
+  /** How values become bytes. */
+  get codec(): Codec<T> {
+    return this.#codec;
+  }
+
   /** Whether values are bytes as they are. */
   get isRaw(): boolean {
     return this.#isRaw;
@@ -82,7 +87,11 @@ export class ValuePort<T> {
   push(side: PushSide, value: T): boolean {
     const fixed = this.#fixed;
     if (fixed !== undefined) return this.#pushFixed(side, value, fixed);
-    const bytes = this.#isRaw ? (value as Uint8Array) : this.#codec.encode(value);
+    return this.pushBytes(side, this.#isRaw ? (value as Uint8Array) : this.#codec.encode(value));
+  }
+
+  /** As `push`, of a value that was encoded before. */
+  pushBytes(side: PushSide, bytes: Uint8Array): boolean {
     if (!(bytes instanceof Uint8Array)) throw notBytes(this.#codec.name);
     const { length } = bytes;
     if (length > this.#stride) throw tooLong(length, this.#stride);
@@ -93,6 +102,13 @@ export class ValuePort<T> {
     if (at < 0) return false;
     side.payload.write(at, bytes);
     side.commit(length);
+    return true;
+  }
+
+  /** Whether the longest value would find room. */
+  hasRoom(side: PushSide): boolean {
+    if (side.reserve(this.#stride) < 0) return false;
+    if (side instanceof ManyProducer) side.abandon();
     return true;
   }
 

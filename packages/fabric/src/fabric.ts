@@ -9,21 +9,16 @@ import { ControlPlane } from "./control-plane.ts";
 import { STOP_AT } from "./control-layout.ts";
 import { DurablePool } from "./durable-pool.ts";
 import { FabricError, invalidArgument } from "./errors.ts";
+import type { FabricPorts, Keeper } from "./fabric-ports.ts";
 import { FabricEvents, type FabricEvent, type Unsubscribe } from "./events.ts";
 import { resolveOptions, type FabricOptions, type ResolvedOptions } from "./fabric-options.ts";
 import { Ledger, type ResourceStats } from "./ledger.ts";
-import { TTL_MAX_MS } from "./lease-handle.ts";
+import { TTL_MAX_MS, type LeaseSite } from "./lease-handle.ts";
 import { Lessor, type ReclaimSummary } from "./lessor.ts";
-import { MemLease } from "./mem-lease.ts";
+import { MemLease, regionOf } from "./mem-lease.ts";
 import { MemoryPool } from "./memory-pool.ts";
 import {
   type ArenaMemory,
-  type BlockDevice,
-  type Clock,
-  type Disk,
-  type DiskRequest,
-  type MemoryProvider,
-  type Random,
   type Timer,
 } from "./ports.ts";
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
@@ -38,35 +33,6 @@ import {
   type LeaseAddress,
   type MemTicket,
 } from "./ticket.ts";
-
-/** The host, as a fabric needs it. */
-export interface FabricPorts {
-  readonly clock: Clock;
-  readonly timer: Timer;
-  readonly random: Random;
-  readonly memory: MemoryProvider;
-  /** Other threads; without it, tickets serve this thread only. */
-  readonly threads?: Threads;
-  /** What this thread has attached to, if it keeps that beyond this fabric. */
-  readonly attachments?: Attachments;
-  /** A thread beside this one that advances the clock and renews; without it, only `tick` does. */
-  readonly keeper?: (control: ControlPlane) => Keeper;
-  /** Where blocks live. Default: in memory. */
-  readonly blockDevice?: (numBlocks: number) => BlockDevice;
-  /** Opens or makes a block file; without it, `blockFile` is `UNSUPPORTED`. */
-  readonly disk?: (request: DiskRequest) => Disk;
-}
-
-/** A thread that advances a fabric's clock and renews leases beside the work. */
-export interface Keeper {
-  /** Resolves once it is at work, or gone. Never rejects. */
-  readonly ready: Promise<void>;
-  /** True once it has died: then ticks do its work. */
-  readonly isGone: boolean;
-  /** Sweeps a renewal desk (`@selvage/leasekit`) as well, until the returned function is called. */
-  watch(desk: SharedArrayBuffer): () => void;
-  stop(): void;
-}
 
 /** How long `close` waits. */
 export interface CloseOptions {
@@ -87,6 +53,14 @@ export interface CloseSummary {
 export interface FabricStats {
   readonly memory: ResourceStats;
   readonly blocks: ResourceStats;
+}
+
+// By the site of their leases.
+const fabrics = new WeakMap<LeaseSite, Fabric>();
+
+/** The fabric that granted a lease, on its owner's thread; undefined on any other. For engines. */
+export function fabricOf(lease: MemLease): Fabric | undefined {
+  return fabrics.get(regionOf(lease).site);
 }
 
 /** How often `close` looks, and how long it waits for threads after the last lease ended, in milliseconds. */
@@ -116,6 +90,8 @@ export class Fabric implements Disposable, AsyncDisposable {
   readonly options: ResolvedOptions;
   /** The shared words behind the leases, for engines that renew or watch them. */
   readonly control: ControlPlane;
+  /** The host's timers, for engines that wait. */
+  readonly timer: Timer;
   readonly #ports: FabricPorts;
   readonly #events = new FabricEvents();
   readonly #lessor: Lessor;
@@ -136,6 +112,7 @@ export class Fabric implements Disposable, AsyncDisposable {
   protected constructor(options: FabricOptions, ports: FabricPorts) {
     this.options = resolveOptions(options);
     this.#ports = ports;
+    this.timer = ports.timer;
     const { maxLeases, shared, guard, tick } = this.options;
     const id = new Int32Array(4);
     ports.random.fill(id);
@@ -181,6 +158,7 @@ export class Fabric implements Disposable, AsyncDisposable {
     this.#stopTicking = manual
       ? () => {}
       : ports.timer.every(this.options.tickMs, () => void this.tick(ports.clock.nowMs()));
+    fabrics.set(this.#lessor, this);
     this.#takeUp();
   }
 

@@ -52,8 +52,9 @@ export type {
   Recovery,
 } from "./errors.ts";
 export type { FabricEvent, FabricEventType, Unsubscribe } from "./events.ts";
-export { Fabric } from "./fabric.ts";
-export type { CloseOptions, CloseSummary, FabricPorts, FabricStats, Keeper } from "./fabric.ts";
+export { Fabric, fabricOf } from "./fabric.ts";
+export type { CloseOptions, CloseSummary, FabricStats } from "./fabric.ts";
+export type { FabricPorts, Keeper } from "./fabric-ports.ts";
 export { FABRIC_DEFAULTS } from "./fabric-options.ts";
 export type { FabricOptions, ResolvedOptions } from "./fabric-options.ts";
 export { checkTtl, LeaseHandle, TTL_MAX_MS } from "./lease-handle.ts";

@@ -4,3 +4,16 @@
  * @packageDocumentation
  */
 export type { CheckpointReading, CheckpointRecord, CheckpointStore } from "./checkpoint-store.ts";
+export { EDGE_LEASE_MS, EDGE_TICK_MS } from "./edge-events.ts";
+export type {
+  EdgeAttachOptions,
+  EdgeEvent,
+  EdgeOptions,
+  EdgeRenewals,
+  EdgeStats,
+  LostItems,
+  RelocationCause,
+} from "./edge-events.ts";
+export type { EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
+export { RelocatableQueueEdge } from "./relocatable-queue-edge.ts";
+export type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";

@@ -1,0 +1,338 @@
+/**
+ * Moves an edge from ring to ring. One move at a time: from its beginning until the next ring is there, neither end has one.
+ *
+ * Invariant E5: whoever publishes the next generation has the edge. A writer that finds another's generation there is over,
+ * and gives back the memory that it had taken.
+ * Invariant E6: a move ends: in a new ring, or in an error that every call then throws.
+ */
+import type { FabricQueue } from "@selvage/collections";
+import { FabricError, isFabricError, type Timer } from "@selvage/fabric";
+import { resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
+import {
+  EDGE_TICK_MS,
+  type EdgeEvent,
+  type EdgeOptions,
+  type EdgeStats,
+  type RelocationCause,
+} from "./edge-events.ts";
+import { isGone, sleep, type EdgeEnd, type EdgeHome, type EdgeRing } from "./edge-home.ts";
+import type { EdgeReceiver } from "./edge-receiver.ts";
+import type { EdgeSender } from "./edge-sender.ts";
+
+/** The ends of an edge that are here. */
+export interface EdgeEnds<T> {
+  sender: EdgeSender<T> | undefined;
+  receiver: EdgeReceiver<T> | undefined;
+}
+
+/** What moves need of their host. */
+export interface EdgeClock {
+  readonly timer: Timer;
+  nowMs(): number;
+}
+
+const retryDefaults: Partial<RetryPolicy> = { retries: 8, baseMs: 5, maxMs: 500, jitter: "none" };
+
+/** The state of one edge. */
+export class EdgeMover<T> {
+  readonly ends: EdgeEnds<T> = { sender: undefined, receiver: undefined };
+  readonly clock: EdgeClock;
+  readonly tickMs: number;
+  readonly #home: EdgeHome<T>;
+  readonly #options: EdgeOptions;
+  readonly #retry: RetryPolicy;
+  readonly #stopLooking: () => void;
+  #queue: FabricQueue<T> | undefined;
+  #generation: number;
+  #moving: Promise<void> | undefined;
+  #failure: FabricError | undefined;
+  #isLeft = false;
+  #isOver = false;
+  #rebinds = 0;
+  readonly #relocations = new Map<RelocationCause, number>();
+  #stallMsMax = 0;
+  #stallMsLast = 0;
+
+  constructor(
+    queue: FabricQueue<T> | undefined,
+    home: EdgeHome<T>,
+    clock: EdgeClock,
+    options: EdgeOptions,
+  ) {
+    this.#queue = queue;
+    this.#home = home;
+    this.#generation = home.generation;
+    this.clock = clock;
+    this.#options = options;
+    this.tickMs = options.tickMs ?? EDGE_TICK_MS;
+    const { retry = {} } = options;
+    this.#retry = resolveRetryPolicy(
+      typeof retry === "number"
+        ? { ...retryDefaults, retries: retry }
+        : { ...retryDefaults, ...retry },
+    );
+    this.#stopLooking = clock.timer.every(this.tickMs, () => this.#look());
+    if (queue !== undefined) this.#keep(queue);
+  }
+
+  /** The ring; undefined while the edge moves, and when the stream is over. @throws what has ended the edge. */
+  get queue(): FabricQueue<T> | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#isLeft && !this.#isOver)
+      throw new FabricError("DISCONNECTED", "Cannot use the edge: this end has left it", {});
+    return this.#queue;
+  }
+
+  /** Resolves when the move that is under way has ended, well or not. */
+  get moved(): Promise<void> {
+    return this.#moving ?? Promise.resolve();
+  }
+
+  /** Whether the stream has ended, and everything in it was popped here. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  get generation(): number {
+    return Math.max(this.#generation, this.#home.generation);
+  }
+
+  /** Takes an error of a ring's for the reason to move, or throws it. */
+  lapsed(error: unknown): void {
+    const cause = isFabricError(error) ? causes[error.code] : undefined;
+    if (cause === undefined) throw error;
+    // The producer may not have seen it.
+    if (cause === "corrupt") this.#ask();
+    void this.move(cause);
+  }
+
+  /** Moves to the next ring. Never rejects: what goes wrong is thrown by every call from then on. */
+  move(cause: RelocationCause): Promise<void> {
+    this.#moving ??= this.#move(cause).finally(() => (this.#moving = undefined));
+    return this.#moving;
+  }
+
+  /** Moves to the next ring if there is one already. @throws what finding it threw. */
+  async follow(): Promise<void> {
+    if (this.#moving !== undefined) return this.#moving;
+    const ring = await this.#home.next((queue) => this.ends.sender?.bind(queue));
+    // Another call may have been quicker.
+    if (ring === undefined || this.#moving !== undefined) return;
+    if ("endedAt" in ring) this.#end(ring);
+    else this.#adopt(ring);
+  }
+
+  /** Nothing follows: this end has popped the last item. Idempotent. */
+  finish(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.leave();
+  }
+
+  /** Says for good that nothing follows number `endedAt`, and gives the ring's memory back. */
+  async close(endedAt: number): Promise<void> {
+    await this.moved;
+    const { queue } = this;
+    if (queue !== undefined) await this.#home.end(queue, endedAt);
+    this.#isOver = true;
+    this.leave();
+    if (this.#home.isMaker) queue?.lease.release();
+  }
+
+  /** Tries again what had failed. */
+  forgetFailure(): void {
+    if (this.#failure?.code !== "STALE_EPOCH") this.#failure = undefined;
+  }
+
+  stats(): EdgeStats {
+    const { sender, receiver } = this.ends;
+    return {
+      generation: this.generation,
+      rebinds: this.#rebinds,
+      relocations: Object.fromEntries(this.#relocations),
+      accepted: sender?.accepted ?? 0,
+      delivered: receiver?.delivered ?? 0,
+      unacknowledged: sender?.unacknowledged ?? 0,
+      replayed: sender?.replayed ?? 0,
+      dropped: receiver?.dropped ?? 0,
+      lost: receiver?.hasUnknownLoss === true ? "unknown" : (receiver?.lost ?? 0),
+      stallMsMax: this.#stallMsMax,
+      stallMsLast: this.#stallMsLast,
+    };
+  }
+
+  /** Leaves the ring as it is. Idempotent. */
+  leave(): void {
+    if (this.#isLeft) return;
+    this.#isLeft = true;
+    this.#stopLooking();
+    const queue = this.#queue;
+    this.#queue = undefined;
+    if (queue === undefined) return;
+    if (this.#home.isMaker) this.#options.renewals?.unregister(queue.lease.leaseId);
+    leave(queue);
+  }
+
+  tell(event: EdgeEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch {
+      // Whoever listens must not stop a move half-way.
+    }
+  }
+
+  async #move(cause: RelocationCause): Promise<void> {
+    const begunMs = this.clock.nowMs();
+    const old = this.#queue;
+    this.#queue = undefined;
+    this.#failure = undefined;
+    this.tell({ type: "relocating", cause, generation: this.generation });
+    const { sender } = this.ends;
+    if (this.#home.isMaker) sender?.seal();
+    const replayedBefore = sender?.replayed ?? 0;
+    const ring = await this.#next();
+    if (old !== undefined) this.#letGo(old);
+    if (ring === undefined) return;
+    if ("endedAt" in ring) return this.#end(ring);
+    this.#stallMsLast = this.clock.nowMs() - begunMs;
+    this.#stallMsMax = Math.max(this.#stallMsMax, this.#stallMsLast);
+    this.#relocations.set(cause, (this.#relocations.get(cause) ?? 0) + 1);
+    this.#adopt(ring);
+    this.tell({
+      type: "relocated",
+      cause,
+      generation: ring.generation,
+      stallMs: this.#stallMsLast,
+      replayed: (sender?.replayed ?? 0) - replayedBefore,
+    });
+  }
+
+  // The next ring; undefined when the edge is over, or was left.
+  async #next(): Promise<EdgeRing<T> | EdgeEnd | undefined> {
+    const { timer } = this.clock;
+    let failures = 0;
+    for (let looks = 0; !this.#isLeft; looks++) {
+      try {
+        const ring = await this.#home.next((queue) => this.ends.sender?.bind(queue));
+        if (ring !== undefined && this.#isLeft && "queue" in ring) {
+          leave(ring.queue);
+          if (this.#home.isMaker) ring.queue.lease.release();
+          return undefined;
+        }
+        if (ring !== undefined) return ring;
+        await sleep(timer, Math.min(2 ** Math.min(looks, 10), this.tickMs));
+      } catch (error) {
+        const delayMs = isFinal(error)
+          ? undefined
+          : retryDelayMs(this.#retry, ++failures, error, 1);
+        if (delayMs === undefined) return this.#fail(error);
+        this.tell({ type: "retrying", error, attempt: failures });
+        await sleep(timer, delayMs);
+      }
+    }
+    return undefined;
+  }
+
+  #adopt(ring: EdgeRing<T>): void {
+    const before = this.#queue;
+    if (before !== undefined) this.#letGo(before);
+    this.#queue = ring.queue;
+    this.#generation = ring.generation;
+    this.#rebinds++;
+    this.#keep(ring.queue);
+    try {
+      this.ends.receiver?.bind(ring.queue);
+    } catch (error) {
+      // Over already: the next look at it moves on.
+      if (!isGone(error)) this.#fail(error);
+    }
+  }
+
+  #end({ endedAt }: EdgeEnd): void {
+    this.ends.receiver?.endAt(endedAt);
+    this.finish();
+  }
+
+  #keep({ lease }: FabricQueue<T>): void {
+    if (this.#home.isMaker) this.#options.renewals?.register(lease.leaseId, lease.expiresAtMs);
+  }
+
+  #letGo(queue: FabricQueue<T>): void {
+    leave(queue);
+    if (!this.#home.isMaker) return;
+    this.#options.renewals?.unregister(queue.lease.leaseId);
+    queue.lease.release();
+  }
+
+  #fail(error: unknown): undefined {
+    const { sender } = this.ends;
+    const { code, details } = isFabricError(error)
+      ? error
+      : { code: "STORE_UNAVAILABLE" as const, details: {} };
+    const items =
+      sender === undefined || sender.unacknowledged === 0
+        ? {}
+        : { unacknowledgedFrom: sender.oldest, unacknowledgedTo: sender.next };
+    const what = "The edge is over: it cannot move on";
+    this.#failure = new FabricError(code, what, { ...details, ...items }, { cause: error });
+    this.tell({ type: "failed", error: this.#failure });
+    return undefined;
+  }
+
+  #ask(): void {
+    try {
+      this.ends.receiver?.ask();
+    } catch {
+      // Gone meanwhile: then the producer sees that by itself.
+    }
+  }
+
+  // What nobody would notice while nobody calls.
+  #look(): void {
+    const queue = this.#queue;
+    if (queue === undefined || this.#moving !== undefined || this.#failure !== undefined) return;
+    try {
+      const { sender, receiver } = this.ends;
+      queue.lease.assertLive();
+      receiver?.tell();
+      if (sender === undefined) return;
+      sender.takeAcknowledged();
+      sender.catchUp();
+      if (sender.isAsked) void this.move("consumer-died");
+      else if (sender.isWorn) void this.move("renumbered");
+    } catch (error) {
+      if (isFabricError(error) && causes[error.code] !== undefined) this.lapsed(error);
+      // Revoked: whoever calls is told. But another may have been admitted again.
+      else if (!this.#home.isMaker) void this.follow().catch(() => {});
+    }
+  }
+}
+
+const causes: Readonly<Record<string, RelocationCause | undefined>> = {
+  LEASE_EXPIRED: "lease-expired",
+  DISCONNECTED: "disconnected",
+  CORRUPT_RECORD: "corrupt",
+};
+
+// What no other try would change.
+function isFinal(error: unknown): boolean {
+  return isFabricError(error) && finalCodes.has(error.code);
+}
+const finalCodes: ReadonlySet<string> = new Set([
+  "STALE_EPOCH",
+  "CONFLICT",
+  "REVOKED",
+  "INVALID_ARGUMENT",
+  "CORRUPT_RECORD",
+  "DECODE",
+  "UNSUPPORTED",
+  "EXHAUSTED",
+]);
+
+function leave<T>(queue: FabricQueue<T>): void {
+  try {
+    queue[Symbol.dispose]();
+  } catch {
+    // Its lease is over, and with it the ring.
+  }
+}
