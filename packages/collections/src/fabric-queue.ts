@@ -36,7 +36,7 @@ import {
   type QueueTicket,
 } from "./queue-options.ts";
 import { popSome, pushAll } from "./queue-batch.ts";
-import { block, rest, type Pending } from "./queue-wait.ts";
+import { block, rest, waitForRoom, type Pending } from "./queue-wait.ts";
 import { RecordConsumer, RecordProducer } from "./record-ring.ts";
 import type { Ring } from "./ring-side.ts";
 import { SlotConsumer, SlotProducer } from "./slot-ring.ts";
@@ -446,10 +446,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     this.#quickConsumer = mayPop ? (consumer as SlotConsumer | RecordConsumer) : undefined;
   }
 
-  // A closed queue ends a wait for room by itself: `push` throws.
   #forRoom(isDone: () => boolean, timeoutMs: number): Pending<true> {
-    const attempt = (): true | undefined => isDone() || undefined;
-    return { ring: this.#ring, bell: this.#room, timeoutMs, attempt, isOver: () => false };
+    return waitForRoom(this.#ring, this.#room, timeoutMs, isDone);
   }
 
   #forItem<R>(attempt: () => R | undefined, timeoutMs: number): Pending<R> {
@@ -463,8 +461,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
   }
 
   #hasRoom(): boolean {
-    const side = this.#producer ?? this.#becomeProducer();
-    return this.#values.hasRoom(side);
+    return this.#values.hasRoom(this.#producer ?? this.#becomeProducer());
   }
 
   #checkHeld(): void {

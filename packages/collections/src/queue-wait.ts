@@ -19,6 +19,16 @@ export interface Pending<R> {
   readonly isOver: () => boolean;
 }
 
+/** Until `isDone`. A closed queue ends a wait for room by itself: `push` throws. */
+export function waitForRoom(
+  ring: Ring,
+  bell: Doorbell,
+  timeoutMs: number,
+  isDone: () => boolean,
+): Pending<true> {
+  return { ring, bell, timeoutMs, attempt: () => isDone() || undefined, isOver: () => false };
+}
+
 /** Waits, blocking the thread: undefined when the time was up, or nothing more comes. Errors as `attempt`. */
 export function block<R>(pending: Pending<R>): R | undefined {
   const wait = new Wait(pending);

@@ -17,10 +17,7 @@ import { TTL_MAX_MS, type LeaseSite } from "./lease-handle.ts";
 import { Lessor, type ReclaimSummary } from "./lessor.ts";
 import { MemLease, regionOf } from "./mem-lease.ts";
 import { MemoryPool } from "./memory-pool.ts";
-import {
-  type ArenaMemory,
-  type Timer,
-} from "./ports.ts";
+import { type ArenaMemory, type Timer } from "./ports.ts";
 import { Tenant, TENANTS_MAX } from "./tenant.ts";
 import { eachAttached, forgetThread } from "./thread-registry.ts";
 import {

@@ -166,7 +166,18 @@ export {
   type WatchOptions,
 } from "@selvage/node";
 export {
+  RelocatableQueueEdge,
   type CheckpointReading,
   type CheckpointRecord,
   type CheckpointStore,
+  type EdgeAttachOptions,
+  type EdgeEvent,
+  type EdgeOptions,
+  type EdgeReader,
+  type EdgeRenewals,
+  type EdgeStats,
+  type EdgeWaitOptions,
+  type EdgeWriter,
+  type LostItems,
+  type RelocationCause,
 } from "@selvage/pipeline";
