@@ -2,11 +2,11 @@
 import {
   FabricError,
   invalidArgument,
-  MemLease,
   rawCodec,
   regionOf,
   type Codec,
   type LeaseRegion,
+  type MemLease,
 } from "@selvage/fabric";
 import { Doorbell, endLater, type Flushable } from "./doorbell.ts";
 import { ManyConsumer, ManyProducer } from "./many-ring.ts";
@@ -18,18 +18,16 @@ import {
   formRing,
   ITEMS_BELL,
   LOST,
-  readRing,
   ringBytes,
   ROOM_BELL,
   SKIPPED,
 } from "./ring-layout.ts";
 import {
   claimIsOpen,
-  leaseOf,
+  findQueue,
   shapeOf,
   unblockAfterMsOf,
   type AttachOptions,
-  type FoundQueue,
   type QueueOptions,
   type QueueSettings,
   type QueueStats,
@@ -142,18 +140,8 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     codec?: Codec<T>,
     options: AttachOptions = {},
   ): FabricQueue<T> {
-    const { lease, capacity, stride, settings } = FabricQueue.find(place, options);
+    const { lease, capacity, stride, settings } = findQueue(place, options);
     return new FabricQueue<T>(lease, capacity, stride, codec, settings);
-  }
-
-  /** What the queue at `place` is made of. Errors as `attach`. */
-  protected static find(place: QueueTicket | MemLease, options: AttachOptions): FoundQueue {
-    const lease = place instanceof MemLease ? place : leaseOf(place, options.attachMem);
-    lease.assertLive();
-    const { kind, capacity, stride } = readRing(regionOf(lease));
-    const unblockAfterMs = unblockAfterMsOf(options);
-    const settings = { many: kind === "many", records: kind === "records", unblockAfterMs };
-    return { lease, capacity, stride, settings };
   }
 
   /** What it was made with, beside its size. */
@@ -370,7 +358,12 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return block(this.#forItem(() => this.#hasItem() || undefined, timeoutMs)) ?? false;
   }
 
-  /** Waits until a value can be pushed, for up to `timeoutMs`, without blocking the thread. False when the time was up. */
+  /** Waits until a value can be pushed, as `pushWait` does, and pushes none. */
+  waitForRoom(timeoutMs: number = Infinity): boolean {
+    return block(this.#forRoom(() => this.#hasRoom(), timeoutMs)) ?? false;
+  }
+
+  /** As `waitForRoom`, without blocking the thread. */
   async roomAsync(timeoutMs: number = Infinity): Promise<boolean> {
     return (await rest(this.#forRoom(() => this.#hasRoom(), timeoutMs))) ?? false;
   }

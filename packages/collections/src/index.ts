@@ -11,7 +11,7 @@ export type { ColdBlocks } from "./kv-log.ts";
 export { FabricKvStore } from "./kv-store.ts";
 export type { KvColdOptions, KvOptions, KvStats, KvTick } from "./kv-store.ts";
 export type { MapShape } from "./map-layout.ts";
-export { UNBLOCK_AFTER_MS } from "./queue-options.ts";
+export { findQueue, UNBLOCK_AFTER_MS } from "./queue-options.ts";
 export type {
   AttachOptions,
   FoundQueue,

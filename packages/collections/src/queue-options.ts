@@ -2,11 +2,12 @@
 import {
   FabricError,
   invalidArgument,
+  MemLease,
+  regionOf,
   type Codec,
-  type MemLease,
   type MemTicket,
 } from "@selvage/fabric";
-import type { RingShape } from "./ring-layout.ts";
+import { readRing, type RingShape } from "./ring-layout.ts";
 
 /** How long a claim may stay open unless told otherwise, in milliseconds. */
 export const UNBLOCK_AFTER_MS: number = 1_000;
@@ -61,8 +62,18 @@ export interface FoundQueue {
   readonly settings: QueueOptions;
 }
 
+/** What the queue at `place` is made of. @throws FabricError `INVALID_ARGUMENT`, `CORRUPT_RECORD`, what attaching throws. */
+export function findQueue(place: QueueTicket | MemLease, options: AttachOptions): FoundQueue {
+  const lease = place instanceof MemLease ? place : leaseOf(place, options.attachMem);
+  lease.assertLive();
+  const { kind, capacity, stride } = readRing(regionOf(lease));
+  const unblockAfterMs = unblockAfterMsOf(options);
+  const settings = { many: kind === "many", records: kind === "records", unblockAfterMs };
+  return { lease, capacity, stride, settings };
+}
+
 /** The lease of a ticket. @throws FabricError `INVALID_ARGUMENT`, what attaching throws. */
-export function leaseOf(ticket: QueueTicket, attachMem: AttachOptions["attachMem"]): MemLease {
+function leaseOf(ticket: QueueTicket, attachMem: AttachOptions["attachMem"]): MemLease {
   const { kind, version } = (ticket ?? {}) as { kind?: unknown; version?: unknown };
   if (kind !== "queue") throw invalidArgument("ticket.kind", `"queue"`, kind);
   if (version !== 1) throw invalidArgument("ticket.version", "1", version);

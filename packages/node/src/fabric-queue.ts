@@ -1,6 +1,7 @@
 /** `FabricQueue` with this thread's way to memory filled in. */
 import {
   FabricQueue as PureFabricQueue,
+  findQueue,
   type AttachOptions,
   type QueueTicket,
 } from "@selvage/collections";
@@ -15,7 +16,7 @@ export class FabricQueue<T = Uint8Array> extends PureFabricQueue<T> {
     codec?: Codec<T>,
     options: AttachOptions = {},
   ): FabricQueue<T> {
-    const { lease, capacity, stride, settings } = FabricQueue.find(place, {
+    const { lease, capacity, stride, settings } = findQueue(place, {
       attachMem: (ticket) => Fabric.attachMem(ticket),
       ...options,
     });

@@ -38,6 +38,7 @@ import {
   resolveOf,
 } from "./edge-options.ts";
 import { EdgeReceiver } from "./edge-receiver.ts";
+import { BELL_MS_MAX, blockOn, nothingFound, streamIsOver } from "./edge-waits.ts";
 import { EdgeSender } from "./edge-sender.ts";
 
 /** How long to wait. */
@@ -47,8 +48,6 @@ export interface EdgeWaitOptions {
   readonly signal?: AbortSignalLike;
 }
 
-/** Longest wait for a bell before an end looks around: its ring may be over. In milliseconds. */
-const bellMsMax = 20;
 /** While only an acknowledgement would help. */
 const acknowledgeMs = 1;
 /** Numbers begin anew so far apart: no generation carries as many items. */
@@ -253,6 +252,19 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
     );
   }
 
+  /**
+   * Blocks the thread until there is an item, for up to `timeoutMs`. False when the time was up, and at once while the edge moves
+   * and when the stream is over: a move takes turns of the event loop.
+   */
+  waitForItem(timeoutMs: number = Infinity): boolean {
+    return this.#block((queue, ms) => queue.waitForItem(ms), timeoutMs);
+  }
+
+  /** Blocks the thread until an item can be pushed, as `waitForItem` does. */
+  waitForRoom(timeoutMs: number = Infinity): boolean {
+    return this.#block((queue, ms) => queue.waitForRoom(ms), timeoutMs);
+  }
+
   /** Items until the stream is over. */
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     for (;;) {
@@ -443,7 +455,19 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       if (found !== undefined || isOver()) return found;
       const leftMs = untilMs - this.#clock.nowMs();
       if (leftMs <= 0) return undefined;
-      await soon(Math.min(leftMs, bellMsMax));
+      await soon(Math.min(leftMs, BELL_MS_MAX));
+    }
+  }
+
+  #block(look: (queue: FabricQueue<T>, ms: number) => boolean, timeoutMs: number): boolean {
+    const { queue } = this.#mover;
+    if (queue === undefined) return false;
+    this.flush();
+    try {
+      return blockOn(queue, look, this.#clock, timeoutMs);
+    } catch (error) {
+      this.#lapsed(error);
+      return false;
     }
   }
 
@@ -451,13 +475,13 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
     const { queue, ends } = this.#mover;
     if (queue === undefined) return this.#mover.moved;
     if (ends.sender?.isWindowFull === true) return sleep(this.#clock.timer, acknowledgeMs);
-    await this.#rung(queue, queue.roomAsync(bellMsMax));
+    await this.#rung(queue, queue.roomAsync(BELL_MS_MAX));
   }
 
   async #itemSoon(): Promise<void> {
     const { queue } = this.#mover;
     if (queue === undefined) return this.#mover.moved;
-    await this.#rung(queue, queue.itemAsync(bellMsMax));
+    await this.#rung(queue, queue.itemAsync(BELL_MS_MAX));
   }
 
   async #rung(queue: FabricQueue<T>, bell: Promise<unknown>): Promise<void> {
@@ -472,16 +496,3 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
 
 /** Longest wait of `attach` unless told otherwise, in milliseconds. */
 const attachMs = 5_000;
-
-function streamIsOver(endedAt: number): FabricError {
-  return new FabricError("DISCONNECTED", "Cannot attach: the stream is over", { endedAt });
-}
-
-function nothingFound(generation: number, timeoutMs: number): FabricError {
-  return generation === 0
-    ? new FabricError("NOT_FOUND", "Cannot attach: no ring has been published", { timeoutMs })
-    : new FabricError("LEASE_EXPIRED", "Cannot attach: the ring that was published is over", {
-        generation,
-        timeoutMs,
-      });
-}
