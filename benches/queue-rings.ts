@@ -50,7 +50,8 @@ function bellsOf({ bells }: SharedRing): { readonly items: Bell; readonly room: 
 let fabric: Fabric | undefined;
 const queues = new Map<unknown, FabricQueue>();
 
-function join({ handle }: Wire): FabricQueue {
+/** This thread's handle on the queue of a wire. */
+export function queueOf({ handle }: Wire): FabricQueue {
   return queues.get(handle) ?? FabricQueue.attach(handle as QueueTicket);
 }
 
@@ -69,7 +70,7 @@ export function selvage(name: string, options: QueueOptions): Workload {
     },
     close: ({ handle }) => void queues.get(handle)?.lease.release(),
     sender(wire) {
-      const queue = join(wire);
+      const queue = queueOf(wire);
       const source = new Source(wire.size);
       return (messages) => {
         for (let sent = 0; sent < messages; sent++) {
@@ -80,7 +81,7 @@ export function selvage(name: string, options: QueueOptions): Workload {
       };
     },
     receiver(wire) {
-      const queue = join(wire);
+      const queue = queueOf(wire);
       const sink = new Sink(wire.size);
       return (messages) => {
         for (let seen = 0; seen < messages; seen++) {

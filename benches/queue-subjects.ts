@@ -1,4 +1,5 @@
 /** Who takes part in the queue suite, by name: both threads look them up here. */
+import { edge, edgeValues } from "./edge-subjects.ts";
 import { messages, stream } from "./queue-messages.ts";
 import { naive, ringbuf, selvage } from "./queue-rings.ts";
 import { clonedValues, codecNames, selvageValues } from "./queue-values.ts";
@@ -29,6 +30,17 @@ for (const codec of codecNames)
       selvageValues(`${OURS}, ${codec}`, codec),
       clonedValues(`postMessage of ${codec} values`, codec),
     ]);
+
+/** Ours, as an edge between two stages. */
+export const OURS_EDGE = "RelocatableQueueEdge";
+for (const [codec, ours] of [
+  ["raw", [selvage(OURS, {}), edge(OURS_EDGE)]],
+  [
+    "msgpack",
+    [selvageValues(`${OURS}, msgpack`, "msgpack"), edgeValues(`${OURS_EDGE}, msgpack`, "msgpack")],
+  ],
+] as const)
+  byCodec.set(`edge, ${codec}`, ours);
 
 /** Ours first, then what others use instead. */
 export function workloadsFor(codec: string): readonly Workload[] {

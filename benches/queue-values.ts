@@ -26,10 +26,12 @@ interface Order {
 const FIELD_BYTES = 24;
 const TEXT_MAX = 32_768;
 
-const textOf = (size: number): string =>
+/** A text that makes a message about so long. */
+export const textOf = (size: number): string =>
   "x".repeat(Math.max(1, Math.min(TEXT_MAX, size - FIELD_BYTES)));
 
-interface Kind {
+/** One kind of values. */
+export interface Kind {
   readonly codec: (size: number) => Codec<unknown>;
   readonly make: (id: number, text: string) => unknown;
   readonly idOf: (value: unknown) => number;
@@ -69,11 +71,20 @@ export const codecNames: readonly string[] = ["raw", ...Object.keys(kinds)];
 let fabric: Fabric | undefined;
 const queues = new Map<unknown, FabricQueue<unknown>>();
 
+/** The kind of values of a codec. */
+export function kindOf(codec: string): Kind {
+  return kinds[codec] as Kind;
+}
+
+/** This thread's handle on the queue of a wire. */
+export function valueQueueOf({ handle, size }: Wire, kind: Kind): FabricQueue<unknown> {
+  return queues.get(handle) ?? FabricQueue.attach(handle as QueueTicket, kind.codec(size));
+}
+
 /** Ours, with a codec. */
 export function selvageValues(name: string, kindName: string): Workload {
-  const kind = kinds[kindName] as Kind;
-  const join = ({ handle, size }: Wire): FabricQueue<unknown> =>
-    queues.get(handle) ?? FabricQueue.attach(handle as QueueTicket, kind.codec(size));
+  const kind = kindOf(kindName);
+  const join = (wire: Wire): FabricQueue<unknown> => valueQueueOf(wire, kind);
   return {
     name,
     open(size, capacity) {
@@ -124,7 +135,7 @@ interface Ports {
 
 /** `postMessage` of the same values, by structured clone. */
 export function clonedValues(name: string, kindName: string): Workload {
-  const kind = kinds[kindName] as Kind;
+  const kind = kindOf(kindName);
   return {
     name,
     open(size, capacity) {

@@ -29,11 +29,13 @@ const SECONDS = 60;
 const RING_BYTES = 2 ** 18;
 const MESSAGES_MAX = 2 ** 20;
 
-function capacityFor(size: number): number {
+/** How many messages of a size a ring has room for. */
+export function capacityFor(size: number): number {
   return Math.max(16, Math.min(1_024, Math.floor(RING_BYTES / size)));
 }
 
-interface Plan {
+/** All subjects at one size, and how long. */
+export interface Plan {
   readonly size: number;
   readonly threads: 1 | 2;
   readonly capacity: number;
@@ -47,7 +49,7 @@ interface Plan {
 }
 
 /** A subject on its own thread, at one size, ready to take turns. */
-class Stage {
+export class Stage {
   readonly name: string;
   readonly #worker: Worker;
 
@@ -101,7 +103,7 @@ interface Latency {
 }
 
 /** All subjects at one size and number of threads, taking turns. */
-async function measure(
+export async function measure(
   plan: Plan,
   stages: readonly Stage[],
 ): Promise<{ readonly samples: Samples; readonly latencies: ReadonlyMap<string, Latency> }> {
