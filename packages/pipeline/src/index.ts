@@ -17,3 +17,8 @@ export type {
 export type { EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
 export { RelocatableQueueEdge } from "./relocatable-queue-edge.ts";
 export type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";
+export { BlockEdgeConsumer } from "./block-edge-consumer.ts";
+export type { BlockConsumerOptions } from "./block-edge-consumer.ts";
+export type { BlockEdgeOptions } from "./block-edge-peer.ts";
+export { BlockEdgeProducer } from "./block-edge-producer.ts";
+export type { BlockProducerOptions } from "./block-edge-producer.ts";

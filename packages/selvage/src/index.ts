@@ -166,7 +166,12 @@ export {
   type WatchOptions,
 } from "@selvage/node";
 export {
+  BlockEdgeConsumer,
+  BlockEdgeProducer,
   RelocatableQueueEdge,
+  type BlockConsumerOptions,
+  type BlockEdgeOptions,
+  type BlockProducerOptions,
   type CheckpointReading,
   type CheckpointRecord,
   type CheckpointStore,

@@ -1,0 +1,342 @@
+/** The producer's end of an edge between two processes: data and handoff record are on its own blocks. */
+import {
+  FabricError,
+  invalidArgument,
+  rawCodec,
+  type BlockLease,
+  type Codec,
+  type Fabric,
+} from "@selvage/fabric";
+import { FencedRecordReader, HandoffWriter } from "@selvage/fence";
+import {
+  ACK_KIND,
+  BLOCK_EDGE_LEASE_MS,
+  BLOCK_EDGE_POLL_MS,
+  decodeAck,
+  isAway,
+  labelsOf,
+  leaseOf,
+  Peer,
+  type BlockEdgeAck,
+  type BlockEdgeOptions,
+} from "./block-edge-peer.ts";
+import { BatchSlots, itemBytes, slotRoom, type EdgeBatch } from "./block-edge-batches.ts";
+import { sleep } from "./edge-home.ts";
+import type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";
+
+/** How a producer's end behaves. */
+export interface BlockProducerOptions<T> extends BlockEdgeOptions<T> {
+  /** Batches that wait for the consumer at most. Default 64. */
+  readonly slots?: number;
+  /** Blocks of 512 bytes that a batch has. Default 8. */
+  readonly slotBlocks?: number;
+  /** How long an accepted item waits for others, before its batch is written. In milliseconds, default 2. */
+  readonly lingerMs?: number;
+  /** Number of the next item, where neither this file nor the consumer's can tell. */
+  readonly from?: number;
+}
+
+/**
+ * Sends items to another process through a block file, and goes on where it was after either process was killed. Its source
+ * begins at `nextSequence`, and a crash takes nothing that was durable: `flush()` says when that is.
+ */
+export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
+  readonly #fabric: Fabric;
+  readonly #name: string;
+  readonly #codec: Codec<T>;
+  readonly #peer: Peer;
+  readonly #options: Required<
+    Pick<BlockProducerOptions<T>, "leaseMs" | "pollMs" | "slots" | "slotBlocks" | "lingerMs">
+  >;
+  readonly #writer: HandoffWriter;
+  readonly #handoff: BlockLease;
+  readonly #stopRenewing: () => void;
+  #data: BlockLease;
+  #slots: BatchSlots;
+  // Durable, and not dealt with.
+  #unacknowledged: EdgeBatch[] = [];
+  #batch = 0;
+  #next = 0;
+  // Accepted, and not durable.
+  #items: Uint8Array[] = [];
+  #bytes = 0;
+  #ack: BlockEdgeAck | undefined;
+  #work: Promise<void> = Promise.resolve();
+  #failure: Error | undefined;
+  #cancelLinger: (() => void) | undefined;
+  #isClosed = false;
+  #relocations = 0;
+
+  private constructor(
+    fabric: Fabric,
+    name: string,
+    options: BlockProducerOptions<T>,
+    leases: { readonly handoff: BlockLease; readonly data: BlockLease },
+    writer: HandoffWriter,
+  ) {
+    this.#fabric = fabric;
+    this.#name = name;
+    this.#codec = options.codec ?? (rawCodec as unknown as Codec<T>);
+    this.#peer = new Peer(options.peer);
+    this.#options = { ...defaults, ...defined(options) };
+    this.#writer = writer;
+    this.#handoff = leases.handoff;
+    this.#data = leases.data;
+    this.#slots = new BatchSlots(leases.data, this.#options.slotBlocks);
+    const { leaseMs } = this.#options;
+    this.#stopRenewing = fabric.timer.every(leaseMs / 3, () => {
+      for (const lease of [this.#handoff, this.#data]) void lease.renew(leaseMs).catch(() => {});
+    });
+  }
+
+  /**
+   * Takes up the edge `name` on the fabric's blocks, or makes it. The fabric's blocks are in a file.
+   * @throws FabricError `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED`, `STORE_UNAVAILABLE`; `NOT_FOUND`: what was sent is lost with its
+   * lease, and neither the consumer nor `from` says where to go on.
+   */
+  static async open<T = Uint8Array>(
+    fabric: Fabric,
+    name: string,
+    options: BlockProducerOptions<T>,
+  ): Promise<BlockEdgeProducer<T>> {
+    if (typeof options?.peer !== "function")
+      throw invalidArgument("options.peer", "what opens the other process's fabric", options?.peer);
+    const { leaseMs, slots, slotBlocks } = { ...defaults, ...defined(options) };
+    const labels = labelsOf(name);
+    const acquire = (label: string, blocks: number): Promise<BlockLease> =>
+      fabric.block().minBlocks(blocks).leaseMs(leaseMs).label(label).acquire();
+    const handoff =
+      leaseOf(fabric, labels.handoff) ?? (await acquire(labels.handoff, HandoffWriter.BLOCKS));
+    const writer = await HandoffWriter.open(handoff, name);
+    const found = leaseOf(fabric, labels.data);
+    const data = found ?? (await acquire(labels.data, slots * slotBlocks));
+    for (const lease of [handoff, data]) await lease.renew(leaseMs);
+    const edge = new BlockEdgeProducer(fabric, name, options, { handoff, data }, writer);
+    await edge.#takeUp(found !== undefined, options.from);
+    return edge;
+  }
+
+  /** Number of the next item: where the source goes on. */
+  get nextSequence(): number {
+    return this.#next + this.#items.length;
+  }
+
+  /** Generation of the handoff record. */
+  get generation(): number {
+    return this.#writer.generation;
+  }
+
+  /** What this end has seen. */
+  stats(): { readonly next: number; readonly acknowledged: number; readonly relocations: number } {
+    const { next: acknowledged = 0 } = this.#ack ?? {};
+    return { next: this.nextSequence, acknowledged, relocations: this.#relocations };
+  }
+
+  /**
+   * Accepts an item; it is written with others. Waits while the consumer is as far behind as there are slots. False when the time was up.
+   * @throws FabricError `CAPACITY_EXCEEDED` (longer than a batch), `ENCODE`, `DISCONNECTED` (closed), what writing threw.
+   */
+  async send(value: T, { timeoutMs = Infinity }: EdgeWaitOptions = {}): Promise<boolean> {
+    if (this.#isClosed)
+      throw new FabricError("DISCONNECTED", "Cannot send: the edge is closed", {});
+    if (this.#failure !== undefined) throw this.#failure;
+    const item = this.#codec.encode(value).slice();
+    const room = slotRoom(this.#options.slotBlocks);
+    if (itemBytes(item) > room)
+      throw new FabricError("CAPACITY_EXCEEDED", "Cannot send: the item is longer than a batch", {
+        bytes: item.length,
+        bytesMax: room - itemBytes(new Uint8Array()),
+      });
+    if (this.#bytes + itemBytes(item) > room) {
+      const isRoom = await this.#waitForRoom(timeoutMs);
+      if (!isRoom) return false;
+      await this.flush();
+    }
+    this.#items.push(item);
+    this.#bytes += itemBytes(item);
+    this.#cancelLinger ??= this.#fabric.timer.after(this.#options.lingerMs, () => {
+      this.#cancelLinger = undefined;
+      void this.flush().catch(() => {});
+    });
+    return true;
+  }
+
+  /** Resolves once everything that was accepted is durable. Errors as `send`. */
+  flush(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#items.length > 0) await this.#commit(false);
+    });
+  }
+
+  /**
+   * Ends the stream. Resolves when the consumer has dealt with all of it, and gives the blocks back.
+   * @throws FabricError `TIMED_OUT`, as `send`.
+   */
+  async close({ timeoutMs = Infinity }: EdgeWaitOptions = {}): Promise<void> {
+    if (!this.#isClosed) {
+      this.#isClosed = true;
+      await this.#inTurn(() => this.#commit(true));
+    }
+    const untilMs = this.#fabric.nowMs() + timeoutMs;
+    while (!(this.#ack?.hasEnded === true && this.#ack.next >= this.#next)) {
+      if (this.#fabric.nowMs() >= untilMs)
+        throw new FabricError("TIMED_OUT", "Not everything that was sent has been acknowledged", {
+          next: this.#next,
+          acknowledged: this.#ack?.next ?? 0,
+        });
+      await sleep(this.#fabric.timer, this.#options.pollMs);
+      await this.#hear();
+    }
+    await this[Symbol.asyncDispose]();
+    for (const lease of [this.#data, this.#handoff]) {
+      lease.release();
+      await lease.settle();
+    }
+  }
+
+  /** Leaves the edge as it is on the disk. Idempotent. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#cancelLinger?.();
+    this.#stopRenewing();
+    await this.#work;
+    await this.#peer.forget();
+  }
+
+  // Where to go on, by what is on the disk, or by what the consumer says.
+  async #takeUp(wasThere: boolean, from: number | undefined): Promise<void> {
+    const isFirst = this.#writer.generation === 0;
+    const batches = wasThere ? await this.#slots.all() : [];
+    const last = batches.at(-1);
+    await this.#hear();
+    if (last !== undefined) {
+      this.#batch = last.batch + 1;
+      this.#next = last.first + last.items.length;
+      this.#unacknowledged = batches.filter(
+        ({ first, items }) => first + items.length > this.#acknowledged,
+      );
+    } else {
+      const next = this.#ack?.next ?? from ?? (isFirst || wasThere ? 0 : undefined);
+      if (next === undefined)
+        throw new FabricError(
+          "NOT_FOUND",
+          "Cannot go on: what was sent is lost, and nobody says how far it was dealt with",
+          {
+            edge: this.#name,
+          },
+        );
+      this.#next = next;
+    }
+    if (!wasThere || isFirst) await this.#publish();
+  }
+
+  get #acknowledged(): number {
+    return this.#ack?.next ?? 0;
+  }
+
+  async #publish(): Promise<void> {
+    const { leaseId, slot, generation, numBlocks } = this.#data;
+    await this.#writer.publish({
+      kind: "block",
+      leaseId,
+      slot,
+      generation,
+      firstBlock: 0,
+      numBlocks,
+    });
+  }
+
+  #inTurn(run: () => Promise<void>): Promise<void> {
+    const mine = this.#work.then(async () => {
+      if (this.#failure !== undefined) throw this.#failure;
+      await run();
+    });
+    this.#work = mine.catch((error: unknown) => {
+      this.#failure ??=
+        error instanceof Error ? error : new Error("writing failed", { cause: error });
+    });
+    return mine;
+  }
+
+  async #commit(isLast: boolean): Promise<void> {
+    const items = this.#items;
+    this.#items = [];
+    this.#bytes = 0;
+    const batch = { batch: this.#batch, first: this.#next, items, isLast };
+    this.#next += items.length;
+    await this.#waitForRoom(Infinity);
+    this.#unacknowledged.push(batch);
+    this.#batch++;
+    try {
+      await this.#slots.write(batch);
+    } catch (error) {
+      if (!isLeaseOver(error)) throw error;
+      await this.#relocate();
+    }
+  }
+
+  // The data's lease is over: all that is not acknowledged goes into a new one.
+  async #relocate(): Promise<void> {
+    const { slots, slotBlocks, leaseMs } = this.#options;
+    await this.#hear();
+    this.#data = await this.#fabric
+      .block()
+      .minBlocks(slots * slotBlocks)
+      .leaseMs(leaseMs)
+      .label(labelsOf(this.#name).data)
+      .acquire();
+    this.#slots = new BatchSlots(this.#data, slotBlocks);
+    this.#unacknowledged = this.#unacknowledged.map((batch, index) => ({ ...batch, batch: index }));
+    this.#batch = this.#unacknowledged.length;
+    this.#relocations++;
+    for (const batch of this.#unacknowledged) await this.#slots.write(batch);
+    await this.#publish();
+  }
+
+  async #waitForRoom(timeoutMs: number): Promise<boolean> {
+    const untilMs = this.#fabric.nowMs() + timeoutMs;
+    while (this.#unacknowledged.length >= this.#slots.count) {
+      await this.#hear();
+      if (this.#unacknowledged.length < this.#slots.count) break;
+      if (this.#fabric.nowMs() >= untilMs) return false;
+      await sleep(this.#fabric.timer, this.#options.pollMs);
+    }
+    return true;
+  }
+
+  // What the consumer has dealt with.
+  async #hear(): Promise<void> {
+    try {
+      const lease = await this.#peer.lease(labelsOf(this.#name).acks);
+      if (lease === undefined) return;
+      const { state } = await new FencedRecordReader(lease, ACK_KIND).read();
+      if (state === undefined) return;
+      this.#ack = decodeAck(state);
+      this.#unacknowledged = this.#unacknowledged.filter(
+        ({ first, items, isLast }) =>
+          first + items.length > this.#acknowledged || (isLast && this.#ack?.hasEnded !== true),
+      );
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      await this.#peer.forget();
+    }
+  }
+}
+
+const defaults = {
+  leaseMs: BLOCK_EDGE_LEASE_MS,
+  pollMs: BLOCK_EDGE_POLL_MS,
+  slots: 64,
+  slotBlocks: 8,
+  lingerMs: 2,
+} as const;
+
+function defined<O extends object>(options: O): O {
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as O;
+}
+
+function isLeaseOver(error: unknown): boolean {
+  return (error as { code?: unknown }).code === "LEASE_EXPIRED";
+}
