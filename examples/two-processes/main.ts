@@ -52,11 +52,11 @@ export async function runTwo(kills: number, pauseMs: () => number): Promise<RunT
   const folder = mkdtempSync(path.join(tmpdir(), "selvage-two-"));
   try {
     const both = ["produce", "consume"].map((name) => new Kept(name, folder));
-    let isDone = false;
-    const done = Promise.all(both.map((program) => program.run())).finally(() => (isDone = true));
+    const done = Promise.all(both.map((program) => program.run())).then(() => "done");
     let killed = 0;
-    while (killed < kills && !isDone) {
-      await Promise.race([done, new Promise((resolve) => setTimeout(resolve, pauseMs()))]);
+    while (killed < kills) {
+      const pause = new Promise((resolve) => setTimeout(resolve, pauseMs()));
+      if ((await Promise.race([done, pause])) === "done") break;
       const victim = both[Math.random() < 0.5 ? 0 : 1];
       if (victim?.kill() === true) killed++;
     }

@@ -62,9 +62,11 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   #bytes = 0;
   #ack: BlockEdgeAck | undefined;
   #work: Promise<void> = Promise.resolve();
+  #hearing: Promise<void> | undefined;
   #failure: Error | undefined;
   #cancelLinger: (() => void) | undefined;
   #isClosed = false;
+  #isLeft = false;
   #relocations = 0;
 
   private constructor(
@@ -197,9 +199,11 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   /** Leaves the edge as it is on the disk. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    this.#isLeft = true;
     this.#cancelLinger?.();
     this.#stopRenewing();
     await this.#work;
+    await this.#hearing;
     await this.#peer.forget();
   }
 
@@ -298,14 +302,22 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     while (this.#unacknowledged.length >= this.#slots.count) {
       await this.#hear();
       if (this.#unacknowledged.length < this.#slots.count) break;
+      if (this.#isLeft)
+        throw new FabricError("DISCONNECTED", "Cannot write: this end has left the edge", {});
       if (this.#fabric.nowMs() >= untilMs) return false;
       await sleep(this.#fabric.timer, this.#options.pollMs);
     }
     return true;
   }
 
+  // One look at a time: two would close what the other reads.
+  #hear(): Promise<void> {
+    this.#hearing ??= this.#look().finally(() => (this.#hearing = undefined));
+    return this.#hearing;
+  }
+
   // What the consumer has dealt with.
-  async #hear(): Promise<void> {
+  async #look(): Promise<void> {
     try {
       const lease = await this.#peer.lease(labelsOf(this.#name).acks);
       if (lease === undefined) return;

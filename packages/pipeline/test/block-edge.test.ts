@@ -1,0 +1,227 @@
+/** An edge over two block files, with both ends in one process: what each outcome looks like. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { isFabricError, type BlockLease } from "@selvage/fabric";
+import { Fabric, msgpackCodec } from "@selvage/node";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BatchSlots, decodeBatch, encodeBatch } from "../src/block-edge-batches.ts";
+import { BlockEdgeConsumer, type BlockConsumerOptions } from "../src/block-edge-consumer.ts";
+import { BlockEdgeProducer, type BlockProducerOptions } from "../src/block-edge-producer.ts";
+
+const codec = msgpackCodec<number>();
+let folder = "";
+beforeEach(() => (folder = mkdtempSync(path.join(tmpdir(), "selvage-block-edge-"))));
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const own = (who: string): Fabric =>
+  Fabric.open({
+    memoryBytes: 65_536,
+    blocks: 256,
+    blockLeases: 8,
+    blockFile: path.join(folder, who),
+  });
+const peer = (who: string) => (): Fabric =>
+  Fabric.open({ memoryBytes: 65_536, blockFile: path.join(folder, who), blockAccess: "read" });
+
+const produce = (
+  fabric: Fabric,
+  options: Partial<BlockProducerOptions<number>> = {},
+): Promise<BlockEdgeProducer<number>> =>
+  BlockEdgeProducer.open(fabric, "numbers", {
+    codec,
+    peer: peer("consumer"),
+    slots: 4,
+    slotBlocks: 1,
+    ...options,
+  });
+const consume = (
+  fabric: Fabric,
+  options: Partial<BlockConsumerOptions<number>> = {},
+): Promise<BlockEdgeConsumer<number>> =>
+  BlockEdgeConsumer.open(fabric, "numbers", {
+    codec,
+    peer: peer("producer"),
+    slotBlocks: 1,
+    ...options,
+  });
+const dataOf = (fabric: Fabric): BlockLease =>
+  fabric
+    .leases()
+    .find((lease): lease is BlockLease => lease.label === "numbers.data") as BlockLease;
+const codeOf = (error: unknown): unknown => (isFabricError(error) ? error.code : error);
+
+describe("batches", () => {
+  const batch = {
+    batch: 7,
+    first: 41,
+    items: [Uint8Array.of(1, 2), new Uint8Array(), Uint8Array.of(3)],
+    isLast: false,
+  };
+
+  it("come back as they were", () => {
+    expect(decodeBatch(encodeBatch(batch))).toEqual(batch);
+    const last = { ...batch, items: [], isLast: true };
+    expect(decodeBatch(encodeBatch(last))).toEqual(last);
+  });
+
+  it("J3: with any byte of header or items changed they are not there", () => {
+    const bytes = encodeBatch(batch);
+    for (let at = 0; at < 64 + 15; at++) {
+      if (at >= 36 && at < 40) continue;
+      if (at >= 48 && at < 64) continue;
+      const torn = bytes.slice();
+      torn[at] = (torn[at] as number) ^ 0x40;
+      expect(decodeBatch(torn), String(at)).toBeUndefined();
+    }
+  });
+});
+
+describe("an edge over two block files", () => {
+  it("carries items in order, through fewer slots than there are batches, to the end", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using producer = await produce(there);
+    await using consumer = await consume(here);
+    const count = 3_000;
+    const sent = (async () => {
+      for (let item = 0; item < count; item++) await producer.send(item);
+      await producer.close({ timeoutMs: 20_000 });
+    })();
+    const seen: number[] = [];
+    for await (const item of consumer) {
+      expect(consumer.sequence).toBe(item);
+      seen.push(item);
+      if (item % 50 === 0) await consumer.acknowledge();
+    }
+    await consumer.acknowledge();
+    await sent;
+    expect(seen).toEqual(Array.from({ length: count }, (_, item) => item));
+    expect(dataOf(there)).toBeUndefined();
+  });
+
+  it("waits while the consumer is as far behind as there are slots", async () => {
+    await using there = own("producer");
+    await using producer = await produce(there);
+    let accepted = 0;
+    while (accepted < 10_000 && (await producer.send(accepted, { timeoutMs: 20 }))) accepted++;
+    expect(accepted).toBeLessThan(2_000);
+    await using here = own("consumer");
+    await using consumer = await consume(here);
+    expect(await consumer.popAsync({ timeoutMs: 2_000 })).toBe(0);
+    while (consumer.sequence < accepted / 2) await consumer.popAsync({ timeoutMs: 2_000 });
+    await consumer.acknowledge();
+    expect(await producer.send(accepted, { timeoutMs: 2_000 })).toBe(true);
+  });
+
+  it("E3: either end goes on where it was when its process has come back", async () => {
+    const seen: number[] = [];
+    const acknowledged: number[] = [];
+    for (let life = 0; life < 3; life++) {
+      await using there = own("producer");
+      await using here = own("consumer");
+      await using producer = await produce(there, { slots: 32, lingerMs: 60_000 });
+      await using consumer = await consume(here);
+      expect(consumer.sequence).toBe((acknowledged.at(-1) ?? 0) - 1);
+      for (let next = producer.nextSequence; next < (life + 1) * 100; next++)
+        await producer.send(next);
+      await producer.flush();
+      // Accepted, never durable: the next life's source sends them again.
+      await producer.send(-1);
+      for (let item = 0; item < 60; item++) {
+        seen.push((await consumer.popAsync({ timeoutMs: 2_000 })) as number);
+        if (item === 39) await consumer.acknowledge();
+      }
+      acknowledged.push(consumer.stats().acknowledged);
+    }
+    expect(acknowledged).toEqual([40, 80, 120]);
+    expect(seen).toEqual(
+      [0, 40, 80].flatMap((from) => Array.from({ length: 60 }, (_, at) => from + at)),
+    );
+  });
+
+  it("goes on in a new lease when its data are lost, with what was not acknowledged", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using producer = await produce(there);
+    await using consumer = await consume(here);
+    for (let item = 0; item < 20; item++) await producer.send(item);
+    await producer.flush();
+    for (let item = 0; item < 5; item++) await consumer.popAsync();
+    await consumer.acknowledge();
+    const lost = dataOf(there);
+    lost.release();
+    await lost.settle();
+    await producer.send(20);
+    await producer.flush();
+    expect(producer.stats().relocations).toBe(1);
+    for (let item = 5; item <= 20; item++)
+      expect(await consumer.popAsync({ timeoutMs: 5_000 })).toBe(item);
+  });
+
+  it("tells what is lost when the source goes on further than the consumer has come", async () => {
+    await using here = own("consumer");
+    {
+      await using there = own("producer");
+      await using producer = await produce(there);
+      for (let item = 0; item < 10; item++) await producer.send(item);
+      await producer.flush();
+    }
+    rmSync(path.join(folder, "producer"));
+    const lost: unknown[] = [];
+    await using consumer = await consume(here, { onLost: (items) => lost.push(items) });
+    await using there = own("producer");
+    await using producer = await produce(there, { from: 10 });
+    // The consumer has acknowledged nothing: it does not say where to go on.
+    expect(producer.nextSequence).toBe(10);
+    await producer.send(10);
+    await producer.flush();
+    expect(await consumer.popAsync({ timeoutMs: 2_000 })).toBe(10);
+    expect(lost).toEqual([{ from: 0, to: 10 }]);
+  });
+
+  it("reads no batch that was not written whole", async () => {
+    await using there = own("producer");
+    await using producer = await produce(there);
+    for (let item = 0; item < 3; item++) await producer.send(item);
+    await producer.flush();
+    await producer.send(3);
+    await producer.flush();
+    const data = dataOf(there);
+    const slots = new BatchSlots(data, 1);
+    expect(await slots.all()).toHaveLength(2);
+    const torn = await data.readBlock(1);
+    torn[68] = (torn[68] as number) ^ 1;
+    await data.writeBlock(1, torn);
+    expect(await slots.all()).toHaveLength(1);
+    await producer[Symbol.asyncDispose]();
+    await using again = await produce(there);
+    expect(again.nextSequence).toBe(3);
+  });
+
+  it("refuses what is longer than a batch, and what cannot be encoded, and goes on", async () => {
+    await using there = own("producer");
+    await using producer = await BlockEdgeProducer.open(there, "bytes", {
+      peer: peer("consumer"),
+      slotBlocks: 1,
+    });
+    await expect(producer.send(new Uint8Array(445))).rejects.toMatchObject({
+      code: "CAPACITY_EXCEEDED",
+    });
+    expect(await producer.send(new Uint8Array(444))).toBe(true);
+    await producer.flush();
+    expect(producer.nextSequence).toBe(1);
+  });
+
+  it("ends in TIMED_OUT when nobody acknowledges, and leaves what it has sent", async () => {
+    await using there = own("producer");
+    await using producer = await produce(there);
+    await producer.send(1);
+    const outcome = await producer.close({ timeoutMs: 30 }).catch(codeOf);
+    expect(outcome).toBe("TIMED_OUT");
+    expect(await producer.send(2).catch(codeOf)).toBe("DISCONNECTED");
+    await using here = own("consumer");
+    await using consumer = await consume(here);
+    expect(await consumer.popAsync({ timeoutMs: 2_000 })).toBe(1);
+  });
+});
