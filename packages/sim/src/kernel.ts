@@ -4,8 +4,8 @@
  *
  * K1: events are taken by (time, the order in which they were scheduled). Nothing else decides: not how fast the machine
  * is, nor what else it does.
- * K2: an event that may have woken `async` code is followed by a turn of the host's loop, which ends when no microtask is
- * left; a fixed number of them would cut long chains short, and give another trace. An event that is scheduled as
+ * K2: an event that may have woken `async` code is followed by the end of a callback of the host's, by which no microtask
+ * is left; a fixed number of them would cut long chains short, and give another trace. An event that is scheduled as
  * *quiet* promises to wake none, and is followed by the next at once: that is what state machines run as.
  */
 import { assert } from "@selvage/fabric";
@@ -27,8 +27,14 @@ export interface Scheduled {
 /** Sees every occurrence as it is recorded. What it throws ends the run. */
 export type Observer = (occurrence: Occurrence) => void;
 
-// Captured before a guard can take them away.
+// Captured before a guard can take it away.
 const nextTurn = setImmediate;
+
+/** Callbacks that are asked for together: the host runs them in one turn of its loop, and all microtasks between two. */
+const callbacksAtOnce = 64;
+
+/** Why a stretch of events is over: the run is, or something outside of it has to settle first. */
+type Pause = "done" | "outside";
 
 /** One run's time and order. */
 export class Kernel {
@@ -135,27 +141,52 @@ export class Kernel {
 
   /** Takes events until virtual time `untilUs`, or until `isDone` says so, or the run failed. */
   async run(untilUs: number, isDone: () => boolean = () => false): Promise<void> {
-    await settled();
+    while ((await this.#stretch(untilUs, isDone)) === "outside")
+      while (this.#outside.size > 0) await Promise.all(this.#outside);
+  }
+
+  // One event that may wake somebody for each callback of the host (K2). A turn of the host's loop costs more than most
+  // events do, so that many callbacks share one.
+  #stretch(untilUs: number, isDone: () => boolean): Promise<Pause> {
+    return new Promise((resolve, reject) => {
+      let asked = 0;
+      let isOver = false;
+      const ask = (): void => {
+        for (asked = 0; asked < callbacksAtOnce; asked++) nextTurn(callback);
+      };
+      const callback = (): void => {
+        asked--;
+        if (isOver) return;
+        try {
+          const pause = this.#advance(untilUs, isDone);
+          isOver = pause !== undefined;
+          if (pause !== undefined) resolve(pause);
+          else if (asked === 0) ask();
+        } catch (thrown) {
+          isOver = true;
+          reject(thrown);
+        }
+      };
+      ask();
+    });
+  }
+
+  // Takes events up to one that may have woken somebody: undefined. At rest, to begin with.
+  #advance(untilUs: number, isDone: () => boolean): Pause | undefined {
     for (;;) {
-      while (this.#outside.size > 0) {
-        await Promise.all(this.#outside);
-        await settled();
-      }
+      if (this.#outside.size > 0) return "outside";
       this.#throwFailure();
-      if (isDone()) return;
-      if (this.#interjections.size > 0 && this.#interjected()) {
-        await settled();
-        continue;
-      }
-      const event = this.#pop();
+      if (isDone()) return "done";
+      if (this.#interjections.size > 0 && this.#interjected()) return undefined;
+      const event = this.#events[0];
       if (event === undefined || event.atUs > untilUs) {
-        if (event !== undefined) this.#push(event);
         this.#nowUs = Math.max(this.#nowUs, untilUs);
-        return;
+        return "done";
       }
+      this.#pop();
       if (event.isCancelled) continue;
       this.#take(event);
-      if (!event.isQuiet) await settled();
+      if (!event.isQuiet) return undefined;
     }
   }
 
@@ -220,9 +251,4 @@ export class Kernel {
 
 function isBefore(one: Scheduled, other: Scheduled): boolean {
   return one.atUs < other.atUs || (one.atUs === other.atUs && one.seq < other.seq);
-}
-
-/** Resolves once no microtask is left (K2). */
-function settled(): Promise<void> {
-  return new Promise((resolve) => nextTurn(resolve));
 }
