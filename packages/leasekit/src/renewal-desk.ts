@@ -32,6 +32,7 @@ import {
 const entryWords = 16;
 const firstEntry = 16;
 const entriesMax = 65_536;
+const entriesAtFirst = 64;
 /** The longest TTL that an entry has, in milliseconds: 12 days. */
 export const DESK_TTL_MAX_MS: number = 2 ** 30;
 
@@ -72,18 +73,24 @@ const stateNames: readonly DeskState[] = ["free", "armed", "ended", "lapsed"];
 
 /** The desk, as one thread sees it. */
 export class RenewalDesk {
-  /** The memory itself, to hand to the keeper. */
-  readonly buffer: SharedArrayBuffer;
-  readonly #words: SharedWords;
+  #buffer: SharedArrayBuffer;
+  #words: SharedWords;
   // The owner's own list of entries given back.
   readonly #freed: number[] = [];
 
-  /** A new desk, or another thread's. A new one is 4 MiB, of which only what is used takes memory. */
-  constructor(
-    buffer: SharedArrayBuffer = new SharedArrayBuffer((firstEntry + entriesMax * entryWords) * 4),
-  ) {
-    this.buffer = buffer;
+  /**
+   * A new desk, or another thread's. A new one is small, and grows while no other thread has it: most desks are never
+   * shared, and 4 MiB for each is what an allocator may have to zero.
+   */
+  constructor(buffer: SharedArrayBuffer = memoryFor(entriesAtFirst)) {
+    this.#buffer = buffer;
     this.#words = new AtomicsWords(new Int32Array(buffer));
+  }
+
+  /** The memory itself, to hand to the keeper: 4 MiB, at its full size from now on, so that it does not move any more. */
+  share(): SharedArrayBuffer {
+    this.#growTo(entriesMax);
+    return this.#buffer;
   }
 
   /** True when there is no entry left. Owner only. */
@@ -93,13 +100,15 @@ export class RenewalDesk {
 
   /** Adds a registration; returns its entry. Owner only. @throws FabricError `CAPACITY_EXCEEDED`. */
   add(control: ControlPlane, entry: DeskEntry): number {
-    const words = this.#words;
     assert(entry.ttlMs <= DESK_TTL_MAX_MS, "a desk entry's TTL is 12 days at most", entry.ttlMs);
-    const index = this.#freed.pop() ?? words.load(0);
+    const index = this.#freed.pop() ?? this.#words.load(0);
     if (index === entriesMax)
       throw new FabricError("CAPACITY_EXCEEDED", "Cannot keep another lease: the desk is full", {
         entriesMax,
       });
+    if (entryAt(index) * 4 === this.#buffer.byteLength)
+      this.#growTo(Math.min(entriesMax, index * 4));
+    const words = this.#words;
     const at = entryAt(index);
     const { baseMs } = control.handle;
     words.store(at + 1, lowWord(entry.dueAtMs - baseMs));
@@ -145,6 +154,15 @@ export class RenewalDesk {
       this.#visit(control, index, nowMs, clock, ownerIsHere);
   }
 
+  #growTo(entries: number): void {
+    if (entryAt(entries) * 4 <= this.#buffer.byteLength) return;
+    const buffer = memoryFor(entries);
+    const words = new Int32Array(buffer);
+    words.set(new Int32Array(this.#buffer));
+    this.#buffer = buffer;
+    this.#words = new AtomicsWords(words);
+  }
+
   #visit(
     control: ControlPlane,
     index: number,
@@ -186,6 +204,10 @@ export class RenewalDesk {
     }
     words.compareExchange(at, seen, (seen & ~7) | ended);
   }
+}
+
+function memoryFor(entries: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(entryAt(entries) * 4);
 }
 
 function entryAt(index: number): number {

@@ -253,7 +253,7 @@ export class RenewalManager implements Disposable {
   }
 
   #watch(): void {
-    this.#unwatch ??= this.#fabric.keeper()?.watch(this.#desk.buffer);
+    this.#unwatch ??= this.#fabric.keeper()?.watch(this.#desk.share());
   }
 
   #isLapsed(registration: Registration): boolean {

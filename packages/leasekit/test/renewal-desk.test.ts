@@ -66,6 +66,21 @@ describe("RenewalDesk", () => {
     expect(desk.add(control, entry(1_080))).toBe(index + 1);
   });
 
+  it("keeps what it holds as it grows, and stays where it is once it is shared", () => {
+    const control = leaseAt(1_000);
+    const desk = new RenewalDesk();
+    const stands = (): boolean[] =>
+      indices.map((index, nth) => desk.read(control, index, 1_000).dueInMs === nth);
+    const add = (nth: number): number => desk.add(control, entry(1_000, { dueAtMs: 1_000 + nth }));
+    const indices = Array.from({ length: 500 }, (_, nth) => add(nth));
+    expect(stands()).not.toContain(false);
+    const shared = desk.share();
+    for (let nth = 500; nth < 1_000; nth++) indices.push(add(nth));
+    expect(stands()).not.toContain(false);
+    expect(desk.share()).toBe(shared);
+    expect(new RenewalDesk(shared).read(control, indices[999] as number, 1_000).dueInMs).toBe(999);
+  });
+
   it("takes 65,536 leases, refuses the next with CAPACITY_EXCEEDED, and takes one again for one given back", () => {
     const control = leaseAt(1_000);
     const desk = new RenewalDesk();
@@ -201,7 +216,7 @@ describe("D1: a sweeper that another step comes between", () => {
 
   it("counts one renewal when two sweep at once, and does not set the due moment back", () => {
     const { control, desk, index } = interrupted();
-    const second = new RenewalDesk(desk.buffer);
+    const second = new RenewalDesk(desk.share());
     control.interrupt = () => second.sweep(control, 1_080);
     desk.sweep(control, 1_075);
     expect(desk.read(control, index, 1_075)).toEqual({ state: "armed", renewed: 1, dueInMs: 80 });
@@ -266,7 +281,7 @@ describe("D1: threads that sweep while the owner removes and adds", () => {
     const workerData: SweeperData = {
       memory,
       handle,
-      desk: desk.buffer,
+      desk: desk.share(),
       signals: signals.buffer,
     };
     const workers = [0, 1].map(
