@@ -238,11 +238,13 @@ export function decodeEntry(
 
 /** True if two ids are one. */
 function isSameId(a: Int32Array, b: Int32Array): boolean {
-  return a.every((word, index) => word === b[index]);
+  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3];
 }
 
 function idAt(view: DataView, at: number): Int32Array {
-  return Int32Array.from([0, 4, 8, 12], (offset) => view.getInt32(at + offset, true));
+  const id = new Int32Array(4);
+  for (let word = 0; word < 4; word++) id[word] = view.getInt32(at + word * 4, true);
+  return id;
 }
 
 function setId(view: DataView, at: number, id: Int32Array): void {

@@ -82,7 +82,7 @@ export class BlockTable {
     for (let slot = 0; slot < shape.slots; slot++) {
       const copies = [0, 1].map((copy) => {
         const at = (copy * shape.slots + slot) * BLOCK_BYTES;
-        return bytes.slice(at, at + BLOCK_BYTES);
+        return bytes.subarray(at, at + BLOCK_BYTES);
       });
       const { state, lost } = judge(shape, slot, copies);
       this.#states.push(state);

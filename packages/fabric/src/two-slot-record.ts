@@ -126,7 +126,7 @@ export class TwoSlotRecord {
     // Another writer's work, done since: that may be unflushed.
     if (this.#known?.next !== next) this.#isDurable = false;
     this.#known = { next, target: newest === 0 ? 1 : 0, mend: damaged !== undefined };
-    const reading = { state: generation === 0 ? undefined : state, generation };
+    const reading = { state: generation === 0 ? undefined : state.slice(), generation };
     return damaged === undefined ? reading : { ...reading, recovered: { slot: damaged } };
   }
 
@@ -215,9 +215,12 @@ export function encodeSlot(generation: number, state: Uint8Array): Uint8Array<Ar
   return bytes;
 }
 
-/** Reads a slot. Every byte that its value's length covers is under the checksum; what follows is not looked at. */
+/**
+ * Reads a slot. Every byte that its value's length covers is under the checksum; what follows is not looked at. The value
+ * is a part of `bytes`, not a copy.
+ */
 export function decodeSlot(bytes: Uint8Array<ArrayBuffer>): RecordSlot {
-  const view = new DataView(bytes.buffer);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const bad: RecordSlot = { kind: "bad", generation: 0, state: nothing };
   if (view.getUint32(0, true) !== magic)
     return bytes.every((byte) => byte === 0) ? { ...bad, kind: "blank" } : bad;
@@ -227,7 +230,7 @@ export function decodeSlot(bytes: Uint8Array<ArrayBuffer>): RecordSlot {
   const [first, second] = slotChecksum(bytes, length);
   if (view.getInt32(20, true) !== first || view.getInt32(24, true) !== second) return bad;
   const generation = view.getUint32(12, true) * 0x1_0000_0000 + view.getUint32(8, true);
-  return { kind: "good", generation, state: bytes.slice(headerBytes, headerBytes + length) };
+  return { kind: "good", generation, state: bytes.subarray(headerBytes, headerBytes + length) };
 }
 
 // Over everything but itself: the header's part and the value's are summed apart and mixed, so neither can move.
