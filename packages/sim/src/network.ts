@@ -4,6 +4,7 @@
  */
 import { FabricError } from "@selvage/fabric";
 import type { Kernel } from "./kernel.ts";
+import { plainCopy } from "./plain-copy.ts";
 import type { RandomStream } from "./random.ts";
 import type { SimNode } from "./sim-node.ts";
 
@@ -126,7 +127,7 @@ function linkOf(from: string, to: string): string {
 
 function copyOf(message: unknown): unknown {
   try {
-    return structuredClone(message);
+    return plainCopy(message);
   } catch (thrown) {
     const what = "Cannot send: expected plain data that can be copied";
     throw new FabricError("ENCODE", what, {}, { cause: thrown });
