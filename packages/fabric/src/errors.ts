@@ -48,6 +48,11 @@ const brand: unique symbol = Symbol.for("selvage.error") as never;
 
 /** An operating failure. Catch it by {@link isFabricError} and `code`. */
 export class FabricError extends Error {
+  // On the prototype: a property of its own would be most of what an error costs to make, beside its stack.
+  static {
+    Object.defineProperty(this.prototype, brand, { value: true });
+  }
+
   /** What went wrong. */
   readonly code: FabricErrorCode;
   /** The code as a number, as grafOS hosts return it. */
@@ -69,7 +74,6 @@ export class FabricError extends Error {
     this.status = FABRIC_ERRORS[code].status;
     this.recovery = FABRIC_ERRORS[code].recovery;
     this.details = details;
-    Object.defineProperty(this, brand, { value: true });
   }
 }
 
