@@ -6,6 +6,7 @@ import type { FaultPlan } from "./faults.ts";
 import { keptFailures, type SimReport } from "./report.ts";
 import { simulate, type SimulateOptions } from "./simulate.ts";
 import { Counters } from "./sometimes.ts";
+import { withoutStacks } from "./stacks.ts";
 import { drawPlan } from "./swarm.ts";
 
 /** A run that a campaign's seed gives: the same for the same seed, with a plan of its own or the one that is given. */
@@ -94,14 +95,16 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
   const failures: CampaignFailure[] = [];
   const hashes: string[] = [];
   let [simulatedMs, events, tookMs] = [0, 0, 0];
-  const note = async (report: SimReport): Promise<void> => {
+  const note = async (report: SimReport): Promise<SimReport> => {
     counters.merge(report.counters);
     faults.merge(report.faults);
     simulatedMs += report.simulatedMs;
     events += report.events;
     tookMs += report.tookMs;
-    if (report.property === undefined) return;
-    const least = await minimise(() => runOf(campaign, report.seed), report, minimiseRuns);
+    if (report.property === undefined) return report;
+    const again = await simulate(runOf(campaign, report.seed, report.plan));
+    const told = again.property === report.property ? again : report;
+    const least = await minimise(() => runOf(campaign, report.seed), told, minimiseRuns);
     failures.push({
       campaign: campaign.name,
       property: least.property ?? report.property,
@@ -111,15 +114,16 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
       drawnFaults: report.plan.length,
       path: keepIn === undefined ? undefined : least.keep(keepIn),
     });
+    return told;
   };
   const kept = keepIn === undefined || !replaysKept ? [] : keptFailures(keepIn, campaign.name);
   for (const [, failure] of kept)
-    await note(await simulate(runOf(campaign, failure.seed, failure.plan)));
+    await note(await runQuickly(runOf(campaign, failure.seed, failure.plan)));
   for (let index = 0; index < seeds && failures.length < mostFailures; index++) {
-    const report = await simulate(runOf(campaign, seedAfter(firstSeed, index * step), plan));
+    const report = await runQuickly(runOf(campaign, seedAfter(firstSeed, index * step), plan));
     hashes.push(report.traceHash);
-    await note(report);
-    onSeed?.(report);
+    const told = await note(report);
+    onSeed?.(told);
   }
   return {
     campaign: campaign.name,
@@ -134,6 +138,10 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
   };
 }
 
+function runQuickly(options: SimulateOptions): Promise<SimReport> {
+  return withoutStacks(() => simulate(options));
+}
+
 /** Two runs of a seed that ought to be the same. */
 export interface Divergence {
   readonly campaign: string;
@@ -146,8 +154,8 @@ export interface Divergence {
 /** Runs a seed twice and compares. Undefined: the same. */
 export async function audit(campaign: Campaign, seed: string): Promise<Divergence | undefined> {
   const [one, two] = [
-    await simulate(runOf(campaign, seed)),
-    await simulate(runOf(campaign, seed)),
+    await runQuickly(runOf(campaign, seed)),
+    await runQuickly(runOf(campaign, seed)),
   ] as const;
   if (one.traceHash === two.traceHash) return undefined;
   const { length } = one.checkpoints;

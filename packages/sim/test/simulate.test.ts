@@ -273,6 +273,33 @@ describe("a campaign", () => {
     expect(seedsOf(next)).toEqual(seedsOf(tally));
   });
 
+  it("makes errors without stacks, runs what fails again with them, and leaves the limit as it was", async () => {
+    const limit = Error.stackTraceLimit;
+    const stacks: string[] = [];
+    const throwing: Campaign = {
+      ...campaign,
+      scenario: () => ({
+        shape,
+        world: (world) =>
+          void world.node("a", () => {
+            stacks.push(String(new Error("expected").stack));
+            throw new RangeError("unexpected");
+          }),
+      }),
+    };
+    const told: unknown[] = [];
+    await runCampaign(throwing, {
+      firstSeed: "1",
+      seeds: 1,
+      minimiseRuns: 0,
+      onSeed: ({ violation }) => told.push(violation),
+    });
+    expect(stacks[0]).not.toContain("simulate.test.ts");
+    expect(stacks[1]).toContain("simulate.test.ts");
+    expect((told[0] as Error).stack).toContain("simulate.test.ts");
+    expect(Error.stackTraceLimit).toBe(limit);
+  });
+
   it("counts its seeds within 64 bits", () => {
     expect(seedAfter("7", 3)).toBe("10");
     expect(seedAfter("18446744073709551615", 1)).toBe("0");
