@@ -12,8 +12,8 @@ function outcomeOf(copy: () => unknown): unknown {
 }
 
 function listWithHole(): unknown[] {
-  const list = [1, 2, 3];
-  delete list[1];
+  const list = [1];
+  list[2] = 3;
   return list;
 }
 
