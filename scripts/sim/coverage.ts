@@ -19,7 +19,7 @@ export async function watchCoverage(): Promise<() => Promise<LineCoverage>> {
   const session = new Session();
   session.connect();
   await session.post("Profiler.enable");
-  await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: true });
+  await session.post("Profiler.startPreciseCoverage", { callCount: false, detailed: true });
   return async () => {
     const { result } = await session.post("Profiler.takePreciseCoverage");
     session.disconnect();

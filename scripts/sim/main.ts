@@ -15,7 +15,13 @@ import type { Share, Told } from "./sim-worker.ts";
 import { summarize, table, type Summary } from "./summary.ts";
 
 /** Seeds of a run by which coverage is measured: a sample, since that slows them down. */
-const COVERED_SEEDS = 20;
+const COVERED_SEEDS = 10;
+
+/** Failures after which a campaign stops. */
+const FAILURES_MAX = 5;
+
+/** Campaigns of a run. */
+const CAMPAIGNS_MAX = 1_000;
 
 /** From so many seeds on, a counter that stays at zero fails the run. */
 const SOMETIMES_FROM = 2_000;
@@ -65,7 +71,7 @@ function progress(done: number, of: number, failed: number, what: string): void 
 
 type Done = Extract<Told, { told: "done" }>;
 
-/** One thread's share. */
+/** One thread. */
 function runShare(share: Share, onSeed: (failed: boolean) => void): Promise<Done> {
   const worker = new Worker(new URL("./sim-worker.ts", import.meta.url), { workerData: share });
   return new Promise((resolve, reject) => {
@@ -80,7 +86,7 @@ function runShare(share: Share, onSeed: (failed: boolean) => void): Promise<Done
   });
 }
 
-/** Runs all shares, each on a thread of its own, and then the sample for coverage. */
+/** Runs all seeds on all threads, and then the sample for coverage. */
 async function runShares(
   files: readonly string[],
   options: Options,
@@ -92,30 +98,25 @@ async function runShares(
   const common = {
     files,
     firstSeed: seed,
-    seeds,
     isAudit: audit,
-    isCovered: false,
-    mostFailures: first ? 1 : 5,
     keep,
     ...(plan && { plan }),
     ...(campaign !== undefined && { only: campaign }),
+  };
+  const onAll = (share: Omit<Share, "words">, onSeed: (failed: boolean) => void) => {
+    const words = new Int32Array(new SharedArrayBuffer(4 * (1 + CAMPAIGNS_MAX)));
+    const run = (): Promise<Done> => runShare({ ...share, words }, onSeed);
+    return Promise.all(Array.from({ length: threads }, run));
   };
   const onSeed = (isFailed: boolean): void => {
     if (isFailed) failed++;
     progress(++done, seeds, failed, what);
   };
-  const shares = await Promise.all(
-    Array.from({ length: threads }, (_, thread) =>
-      runShare({ ...common, thread, threads }, onSeed),
-    ),
-  );
+  const mostFailures = first ? 1 : FAILURES_MAX;
+  const shares = await onAll({ ...common, seeds, isCovered: false, mostFailures }, onSeed);
   if (audit || first) return { shares, covered: {} };
-  const sample = { ...common, seeds: Math.min(seeds, COVERED_SEEDS), isCovered: true };
-  const covering = await Promise.all(
-    Array.from({ length: threads }, (_, thread) =>
-      runShare({ ...sample, mostFailures: 1, thread, threads }, () => {}),
-    ),
-  );
+  const sample = { seeds: Math.min(seeds, COVERED_SEEDS), isCovered: true, mostFailures: 1 };
+  const covering = await onAll({ ...common, ...sample }, () => {});
   return {
     shares,
     covered: covering
@@ -171,7 +172,7 @@ await new Command("sim")
   .option("--require-sometimes", "fail when a counter stays at zero; from 2,000 seeds on anyway")
   .option("--mutants", "break each protocol rule in turn, and see its campaign find it")
   .option("--audit", "run each seed twice, and compare")
-  .option("--first", "stop a thread at its first failure, and leave it as it is")
+  .option("--first", "stop a campaign at its first failure, and leave it as it is")
   .option("--keep <folder>", "where failures are kept, and replayed from", FAILURES_FOLDER)
   .option("--json", "print one document at the end")
   .action(main)
