@@ -6,7 +6,8 @@
  * is, nor what else it does.
  * K2: an event that may have woken `async` code is followed by the end of a callback of the host's, by which no microtask
  * is left; a fixed number of them would cut long chains short, and give another trace. An event that is scheduled as
- * *quiet* promises to wake none, and is followed by the next at once: that is what state machines run as.
+ * *quiet* promises to wake none, unless it says so under way (`stir`), and is followed by the next at once: that is what
+ * state machines run as.
  */
 import { assert } from "@selvage/fabric";
 import { RandomStream } from "./random.ts";
@@ -52,6 +53,8 @@ export class Kernel {
   #nowUs = 0;
   #seq = 0;
   #taken = 0;
+  // Whether the event that was taken last may have woken `async` code.
+  #isStirred = false;
   #failure: { readonly thrown: unknown } | undefined;
 
   constructor(seed: string) {
@@ -99,6 +102,11 @@ export class Kernel {
     const due = this.#interjections.get(at);
     if (due === undefined) this.#interjections.set(at, [run]);
     else due.push(run);
+  }
+
+  /** Said during a quiet event: it may have woken `async` code all the same (K2). */
+  stir(): void {
+    this.#isStirred = true;
   }
 
   /** Calls `observer` with every occurrence from now on. */
@@ -186,13 +194,14 @@ export class Kernel {
       this.#pop();
       if (event.isCancelled) continue;
       this.#take(event);
-      if (!event.isQuiet) return undefined;
+      if (this.#isStirred) return undefined;
     }
   }
 
   #take(event: Scheduled): void {
     this.#nowUs = event.atUs;
     this.#taken++;
+    this.#isStirred = !event.isQuiet;
     this.hash.event(event.atUs, event.kind);
     try {
       event.run();

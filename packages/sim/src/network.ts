@@ -117,7 +117,8 @@ export class Network {
       this.#kernel.record(from, "message.late", { to });
     }
     // To whoever has the name when it arrives: a restarted node gets what was sent to the one before it.
-    this.#kernel.after(us, "message", () => this.#nodes.get(to)?.deliver(from, message));
+    // Quiet, unless its listener is not.
+    this.#kernel.after(us, "message", () => this.#nodes.get(to)?.deliver(from, message), true);
   }
 }
 

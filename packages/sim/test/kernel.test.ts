@@ -60,6 +60,37 @@ describe("the kernel", () => {
     expect(seen).toEqual(["chain at 1", "next"]);
   });
 
+  it("K2: lets it end after a quiet event too, when that says that it woke somebody", async () => {
+    const kernel = new Kernel("1");
+    const seen: string[] = [];
+    const wake = (stirs: boolean, name: string): void => {
+      if (stirs) kernel.stir();
+      void Promise.resolve()
+        .then(() => {})
+        .then(() => seen.push(name));
+    };
+    for (const [us, stirs] of [
+      [1, true],
+      [3, false],
+    ] as const) {
+      kernel.after(us, "test", () => wake(stirs, `woken at ${us}`), true);
+      kernel.after(us + 1, "test", () => seen.push(`next at ${us + 1}`), true);
+    }
+    await kernel.run(second);
+    expect(seen.slice(0, 3)).toEqual(["woken at 1", "next at 2", "next at 4"]);
+  });
+
+  it("K2: has a listener on the host's next turn wait for no more than a few events", async () => {
+    const kernel = new Kernel("1");
+    let taken = 0;
+    const again = (): void => void kernel.after(1, "test", () => (taken++, again()));
+    again();
+    const turn = new Promise<number>((resolve) => setImmediate(() => resolve(taken)));
+    await kernel.run(10_000);
+    expect(taken).toBe(10_000);
+    expect(await turn).toBeLessThan(100);
+  });
+
   it("does not take an event that was cancelled, nor one after its end", async () => {
     const kernel = new Kernel("1");
     const seen: string[] = [];

@@ -90,6 +90,37 @@ describe("a node", () => {
     expect(seen).toEqual(["timer", "message"]);
   });
 
+  it("K2: what a listener wakes comes to rest before the next message, also where both were put off", async () => {
+    const seen: string[] = [];
+    const { world, run } = worldOf((node) => {
+      const heard = async (message: unknown): Promise<void> => {
+        for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+        seen.push(`${String(message)} done`);
+      };
+      node.listen((_from, message) => void heard(message));
+    });
+    const b = world.node("b", (node) => {
+      node.listenQuietly((_from, message) => seen.push(`quietly ${String(message)}`));
+    });
+    const a = nodeOf(world);
+    a.start();
+    b.start();
+    await run(1);
+    a.pause();
+    for (const message of ["one", "two"]) b.send("a", message);
+    await run(10);
+    expect(seen).toEqual([]);
+    // What comes to the other node meanwhile is at the same moment, and after it.
+    a.resume("io-first");
+    world.kernel.after(0, "message", () => b.deliver("a", "three"), true);
+    await run(20);
+    expect(seen.map((one) => one.replace(/one|two/, "first or second"))).toEqual([
+      "first or second done",
+      "first or second done",
+      "quietly three",
+    ]);
+  });
+
   it("N3: counts its timers by its own clock, which drifts", async () => {
     const seen: number[] = [];
     const { world, run, kernel } = worldOf((node) => {
