@@ -17,6 +17,7 @@ import { mapsSuite } from "./maps.bench.ts";
 import { codecNames } from "./queue-values.ts";
 import { queueSuite } from "./queue.bench.ts";
 import { machine, table } from "./report.ts";
+import { simSuite } from "./sim.bench.ts";
 import type { Suite } from "./suite.ts";
 import { zeroedSuite } from "./zeroed.bench.ts";
 
@@ -29,6 +30,7 @@ const suites: readonly Suite[] = [
   codecsSuite,
   mapsSuite,
   queueSuite,
+  simSuite,
 ];
 
 interface Options {
