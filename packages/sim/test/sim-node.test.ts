@@ -19,6 +19,12 @@ function worldOf(program: Program): {
 const nodeOf = (world: World, name = "a") =>
   world.nodes.get(name) as NonNullable<ReturnType<World["node"]>>;
 
+/** Notes a message after some turns. */
+async function noted(seen: string[], message: unknown): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+  seen.push(`${String(message)} done`);
+}
+
 describe("a node", () => {
   it("N1: loses its timers, its messages and what it awaits in a crash, and starts its program anew", async () => {
     const seen: string[] = [];
@@ -93,11 +99,7 @@ describe("a node", () => {
   it("K2: what a listener wakes comes to rest before the next message, also where both were put off", async () => {
     const seen: string[] = [];
     const { world, run } = worldOf((node) => {
-      const heard = async (message: unknown): Promise<void> => {
-        for (let turn = 0; turn < 10; turn++) await Promise.resolve();
-        seen.push(`${String(message)} done`);
-      };
-      node.listen((_from, message) => void heard(message));
+      node.listen((_from, message) => void noted(seen, message));
     });
     const b = world.node("b", (node) => {
       node.listenQuietly((_from, message) => seen.push(`quietly ${String(message)}`));
