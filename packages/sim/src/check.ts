@@ -110,7 +110,19 @@ export function numberIn({ kind, details }: Occurrence, detail: string): number 
 
 /** Details that together identify something, as one text that no other ones give. */
 export function keyOf(occurrence: Occurrence, ...details: readonly string[]): string {
-  return JSON.stringify(details.map((detail) => nameIn(occurrence, detail)));
+  let key = "";
+  for (const detail of details) key += keyPart(nameIn(occurrence, detail));
+  return key;
+}
+
+/** The text that {@link keyOf} gives of details that are these. */
+export function keyOfNames(...names: readonly string[]): string {
+  return names.map(keyPart).join("");
+}
+
+// With its length before it, no part can pass for another's end.
+function keyPart(name: string): string {
+  return `${name.length} ${name}`;
 }
 
 /** The value under `key`; made and kept when there is none. */

@@ -1,5 +1,5 @@
 /** Rules of authorities that grant resources with epochs, of their holders, and of the sinks that compare epochs. */
-import { at, checkOf, keyOf, nameIn, numberIn, type Check } from "./check.ts";
+import { at, checkOf, keyOf, keyOfNames, nameIn, numberIn, type Check } from "./check.ts";
 import type { Occurrence } from "./trace.ts";
 
 /**
@@ -59,7 +59,7 @@ export function holderStopsFirst(options: HolderStopsFirstOptions = {}): Check {
     const believersOf = (occurrence: Occurrence): Map<string, Belief> =>
       at(beliefs, nameIn(occurrence, "resource"), () => new Map());
     const mayOverlap = (resource: string, epoch: number): boolean =>
-      revoked.has(JSON.stringify([resource, String(epoch)]));
+      revoked.has(keyOfNames(resource, String(epoch)));
     return {
       on: {
         "authority.granted": (occurrence) => {
@@ -137,7 +137,7 @@ export function sealBeforeServe(): Check {
     const promised = new Map<string, number>();
     const served = new Set<string>();
     const promiseOf = (sink: string, resource: string): number =>
-      promised.get(JSON.stringify([sink, resource])) ?? -Infinity;
+      promised.get(keyOfNames(sink, resource)) ?? -Infinity;
     return {
       on: {
         "sink.declared": (occurrence) => {
