@@ -286,7 +286,9 @@ class SimFile {
   /** These sectors survive from now on; one that was written again since may still be lost. */
   keep(sectors: ReadonlyMap<number, number>): void {
     for (const [sector, writes] of sectors) {
-      this.#durable.set(sector, this.#sector(sector).slice());
+      const durable = this.#durable.get(sector);
+      if (durable === undefined) this.#durable.set(sector, this.#sector(sector).slice());
+      else durable.set(this.#sector(sector));
       if (this.#changed.get(sector) === writes) this.#changed.delete(sector);
     }
     this.#durableLength = this.length;

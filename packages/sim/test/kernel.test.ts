@@ -60,6 +60,24 @@ describe("the kernel", () => {
     expect(seen).toEqual(["chain at 1", "next"]);
   });
 
+  it("K2: lets a chain end that goes on at the host's next ticks, too", async () => {
+    const kernel = new Kernel("1");
+    const seen: string[] = [];
+    const chain = async (): Promise<void> => {
+      for (let turn = 0; turn < 100; turn++) {
+        await new Promise<void>((resolve) => process.nextTick(resolve));
+        await Promise.resolve();
+      }
+      seen.push(`chain at ${kernel.nowUs}`);
+    };
+    for (const us of [1, 3]) {
+      kernel.after(us, "test", () => void chain());
+      kernel.after(us + 1, "test", () => seen.push("next"));
+    }
+    await kernel.run(second);
+    expect(seen).toEqual(["chain at 1", "next", "chain at 3", "next"]);
+  });
+
   it("K2: lets it end after a quiet event too, when that says that it woke somebody", async () => {
     const kernel = new Kernel("1");
     const seen: string[] = [];
