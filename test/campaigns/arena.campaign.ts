@@ -28,7 +28,7 @@ interface Sizes {
 
 function sizesOf(random: RandomStream): Sizes {
   return {
-    nodes: ["a", "b", "c", "d", "e"].slice(0, random.between(3, 5)),
+    nodes: ["a", "b", "c", "d", "e", "f", "g"].slice(0, random.between(3, 7)),
     memoryBytes: 64 * random.spread(8, 256),
     blocks: random.spread(4, 64),
     tickMs: random.spread(50, 200),

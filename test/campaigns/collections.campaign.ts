@@ -29,7 +29,7 @@ interface Sizes {
 
 function sizesOf(random: RandomStream): Sizes {
   return {
-    nodes: ["a", "b", "c", "d", "e"].slice(0, random.between(3, 5)),
+    nodes: ["a", "b", "c", "d", "e", "f", "g"].slice(0, random.between(3, 7)),
     memoryBytes: 64 * random.spread(256, 1_024),
     tickMs: random.spread(50, 400),
     pauseMs: random.spread(4_000, 12_000),
