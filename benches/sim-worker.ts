@@ -85,7 +85,8 @@ async function scenario(of: Scenario, ms: number): Promise<Done> {
 
 async function campaign(name: string, seeds: number): Promise<Done> {
   const file = new URL(`../test/campaigns/${name}.campaign.ts`, import.meta.url);
-  const [found] = await campaignsOf(file.pathname);
+  const { campaigns } = await campaignsOf(file.pathname);
+  const [found] = campaigns;
   if (found === undefined) throw new RangeError(`no campaign is called ${name}`);
   const tally = await runCampaign(found, { firstSeed: "1", seeds });
   if (tally.failures.length > 0) throw new Error(tally.failures[0]?.message);

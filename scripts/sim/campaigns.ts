@@ -11,14 +11,26 @@ export function ownFiles(): readonly string[] {
   return files.map((file) => join(ROOT, file)).toSorted();
 }
 
+/** A file's campaigns. */
+export interface FileCampaigns {
+  /** Of nodes: a run's seeds are shared out among them. */
+  readonly campaigns: readonly Campaign[];
+  /** That simulate no nodes: each gets as many seeds as all of those together, which are not counted among them. */
+  readonly beside: readonly Campaign[];
+}
+
 /** The campaigns of a file. @throws RangeError: it exports none. */
-export async function campaignsOf(file: string): Promise<readonly Campaign[]> {
+export async function campaignsOf(file: string): Promise<FileCampaigns> {
   const exported = (await import(pathToFileURL(resolve(file)).href)) as {
     readonly campaign?: Campaign;
     readonly campaigns?: readonly Campaign[];
+    readonly beside?: Campaign;
   };
-  const { campaign, campaigns = campaign === undefined ? [] : [campaign] } = exported;
-  if (campaigns.length === 0)
-    throw new RangeError(`${file} exports neither \`campaign\` nor \`campaigns\``);
-  return campaigns;
+  const listed = (campaign: Campaign | undefined): readonly Campaign[] =>
+    campaign === undefined ? [] : [campaign];
+  const { campaigns = listed(exported.campaign) } = exported;
+  const beside = listed(exported.beside);
+  if (campaigns.length + beside.length === 0)
+    throw new RangeError(`${file} exports none of \`campaign\`, \`campaigns\` and \`beside\``);
+  return { campaigns, beside };
 }

@@ -34,8 +34,8 @@ interface Options {
   readonly threads: number;
   readonly requireSometimes?: true;
   readonly mutants?: true;
+  readonly table?: string;
   readonly audit?: true;
-  readonly first?: true;
   readonly keep: string;
   readonly json?: true;
 }
@@ -91,7 +91,7 @@ async function runShares(
   files: readonly string[],
   options: Options,
 ): Promise<{ readonly shares: readonly Done[]; readonly covered: LineCoverage }> {
-  const { seeds, seed, audit = false, first = false, plan, campaign, keep } = options;
+  const { seeds, seed, audit = false, plan, campaign, keep } = options;
   const threads = Math.min(options.threads, seeds);
   let [done, failed] = [0, 0];
   const what = audit ? "seeds audited" : "seeds";
@@ -112,9 +112,9 @@ async function runShares(
     if (isFailed) failed++;
     progress(++done, seeds, failed, what);
   };
-  const mostFailures = first ? 1 : FAILURES_MAX;
-  const shares = await onAll({ ...common, seeds, isCovered: false, mostFailures }, onSeed);
-  if (audit || first) return { shares, covered: {} };
+  const whole = { seeds, isCovered: false, mostFailures: FAILURES_MAX };
+  const shares = await onAll({ ...common, ...whole }, onSeed);
+  if (audit) return { shares, covered: {} };
   const sample = { seeds: Math.min(seeds, COVERED_SEEDS), isCovered: true, mostFailures: 1 };
   const covering = await onAll({ ...common, ...sample }, () => {});
   return {
@@ -137,7 +137,7 @@ function problems(summary: Summary, options: Options): readonly string[] {
 async function main(file: string | undefined, options: Options): Promise<void> {
   const files = file === undefined ? ownFiles() : [file];
   if (options.mutants === true) {
-    const { outcomes, text } = await runMutants(options.seeds, options.seed);
+    const { outcomes, text } = await runMutants(options);
     process.stdout.write(text);
     if (options.json === true) process.stdout.write(`${JSON.stringify({ mutants: outcomes })}\n`);
     if (outcomes.some(({ killed }) => !killed)) process.exitCode = 1;
@@ -171,8 +171,8 @@ await new Command("sim")
   .option("--threads <n>", "threads to run on", parseCount, availableParallelism())
   .option("--require-sometimes", "fail when a counter stays at zero; from 2,000 seeds on anyway")
   .option("--mutants", "break each protocol rule in turn, and see its campaign find it")
+  .option("--table <file>", "with --mutants: where a table of them goes, in Markdown")
   .option("--audit", "run each seed twice, and compare")
-  .option("--first", "stop a campaign at its first failure, and leave it as it is")
   .option("--keep <folder>", "where failures are kept, and replayed from", FAILURES_FOLDER)
   .option("--json", "print one document at the end")
   .action(main)

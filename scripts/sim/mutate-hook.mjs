@@ -1,11 +1,11 @@
-// Breaks one rule as its source file is loaded: the mutant that SELVAGE_MUTANT names. For `--import`.
+// Breaks one rule as its source file is loaded: the mutant that SELVAGE_MUTANT names, as `CAMPAIGN: NAME`. For `--import`.
 import { registerHooks } from "node:module";
 import { pathToFileURL } from "node:url";
 import { mutants } from "../../test/campaigns/mutants.ts";
 import { ROOT } from "../command.ts";
 
 const name = process.env["SELVAGE_MUTANT"];
-const mutant = mutants.find((one) => one.name === name);
+const mutant = mutants.find((one) => `${one.campaign}: ${one.name}` === name);
 if (mutant === undefined) throw new Error(`SELVAGE_MUTANT names no mutant: ${name}`);
 const { file, find, replace } = mutant;
 const broken = pathToFileURL(`${ROOT}/${file}`).href;

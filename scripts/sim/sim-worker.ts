@@ -4,6 +4,7 @@ import {
   audit,
   runCampaign,
   seedAfter,
+  type Campaign,
   type CampaignTally,
   type Divergence,
   type FaultPlan,
@@ -38,6 +39,8 @@ export type Told =
   | {
       readonly told: "done";
       readonly tallies: readonly CampaignTally[];
+      /** Of campaigns that simulate no nodes. */
+      readonly besides: readonly CampaignTally[];
       readonly divergences: readonly Divergence[];
       readonly coverage: LineCoverage;
       readonly properties: readonly string[];
@@ -48,26 +51,44 @@ const tell = (told: Told): void => parentPort?.postMessage(told);
 const coverage = share.isCovered
   ? await watchCoverage()
   : (): Promise<LineCoverage> => Promise.resolve({});
-const all = (await Promise.all(share.files.map(campaignsOf))).flat();
-const campaigns = all.filter(({ name }) => share.only === undefined || name === share.only);
+const files = await Promise.all(share.files.map(campaignsOf));
+const { words, only, isAudit } = share;
+// One that is asked for by its name is counted like any other.
+const asked = ({ name }: Campaign): boolean => only === undefined || name === only;
+const apart = files.flatMap((file) => file.beside);
+const campaigns = [
+  ...files.flatMap((file) => file.campaigns),
+  ...(only === undefined ? [] : apart),
+].filter(asked);
+const besides = only === undefined && !isAudit ? apart : [];
 const tallies: CampaignTally[] = [];
+const besideTallies: CampaignTally[] = [];
 const divergences: Divergence[] = [];
-const { words } = share;
-// By campaign, each in lots: what one has warmed up serves the next.
-const lots = campaigns.flatMap((campaign, at) => {
-  const step = campaigns.length;
-  const seeds = Math.max(0, Math.ceil((share.seeds - at) / step));
+
+/** A few seeds of one campaign. */
+interface Lot {
+  readonly campaign: Campaign;
+  readonly at: number;
+  readonly step: number;
+  readonly isBeside: boolean;
+  readonly isFirst: boolean;
+  readonly firstSeed: string;
+  readonly seeds: number;
+}
+
+// Every `step`th seed from `first` on, in lots: what one has warmed up serves the next.
+function lotsOf(campaign: Campaign, at: number, first: number, step: number): readonly Lot[] {
+  const seeds = Math.max(0, Math.ceil((share.seeds - first) / step));
   return Array.from({ length: Math.ceil(seeds / SEEDS_AT_ONCE) }, (_, nth) => ({
     campaign,
     at,
     step,
+    isBeside: at >= campaigns.length,
     isFirst: nth === 0,
-    firstSeed: seedAfter(share.firstSeed, at + nth * SEEDS_AT_ONCE * step),
+    firstSeed: seedAfter(share.firstSeed, first + nth * SEEDS_AT_ONCE * step),
     seeds: Math.min(SEEDS_AT_ONCE, seeds - nth * SEEDS_AT_ONCE),
   }));
-});
-
-type Lot = (typeof lots)[number];
+}
 
 async function auditLot({ campaign, firstSeed, seeds, step }: Lot): Promise<void> {
   for (let index = 0; index < seeds; index++) {
@@ -77,7 +98,8 @@ async function auditLot({ campaign, firstSeed, seeds, step }: Lot): Promise<void
   }
 }
 
-async function runLot({ campaign, at, firstSeed, seeds, step, isFirst }: Lot): Promise<void> {
+async function runLot(lot: Lot): Promise<void> {
+  const { campaign, at, firstSeed, seeds, step, isFirst, isBeside } = lot;
   const failedBefore = Atomics.load(words, 1 + at);
   if (failedBefore >= share.mostFailures) return;
   const tally = await runCampaign(campaign, {
@@ -89,16 +111,29 @@ async function runLot({ campaign, at, firstSeed, seeds, step, isFirst }: Lot): P
       ? { minimiseRuns: 0 }
       : { keepIn: share.keep, replaysKept: isFirst && !share.isCovered }),
     ...(share.plan && { plan: share.plan }),
-    onSeed: ({ property }) => tell({ told: "seed", failed: property !== undefined }),
+    ...(isBeside
+      ? {}
+      : { onSeed: ({ property }) => tell({ told: "seed", failed: property !== undefined }) }),
   });
   Atomics.add(words, 1 + at, tally.failures.length);
-  tallies.push(tally);
+  (isBeside ? besideTallies : tallies).push(tally);
 }
 
+const lots = [
+  ...campaigns.flatMap((campaign, at) => lotsOf(campaign, at, at, campaigns.length)),
+  ...besides.flatMap((campaign, index) => lotsOf(campaign, campaigns.length + index, 0, 1)),
+];
 for (;;) {
   const lot = lots[Atomics.add(words, 0, 1)];
   if (lot === undefined) break;
-  await (share.isAudit ? auditLot(lot) : runLot(lot));
+  await (isAudit ? auditLot(lot) : runLot(lot));
 }
-const properties = campaigns.flatMap((campaign) => campaign.properties);
-tell({ told: "done", tallies, divergences, coverage: await coverage(), properties });
+const properties = [...campaigns, ...besides].flatMap((campaign) => campaign.properties);
+tell({
+  told: "done",
+  tallies,
+  besides: besideTallies,
+  divergences,
+  coverage: await coverage(),
+  properties,
+});

@@ -41,7 +41,8 @@ export function summarize(
   { seed, file }: About,
 ): Summary {
   const tallies = shares.flatMap((share) => share.tallies);
-  const failures = tallies.flatMap((tally) => tally.failures);
+  const all = [...tallies, ...shares.flatMap((share) => share.besides)];
+  const failures = all.flatMap((tally) => tally.failures);
   const divergences = shares.flatMap((share) => share.divergences);
   const seconds = sum(tallies, ({ tookMs }) => tookMs) / 1_000;
   const hours = sum(tallies, ({ simulatedMs }) => simulatedMs) / 3_600_000;
@@ -66,12 +67,12 @@ export function summarize(
       })),
     ],
     faults: added(tallies.map(({ faults }) => faults)),
-    sometimes: added(tallies.map(({ sometimes }) => sometimes)),
+    sometimes: added(all.map(({ sometimes }) => sometimes)),
     coverage: coverageByPackage(covered),
     simulatedHours: hours,
     eventsPerSecond: Math.round(sum(tallies, ({ events }) => events) / Math.max(seconds, 1e-9)),
     simulatedHoursPerCoreSecond: hours / Math.max(seconds, 1e-9),
-    traceHash: hashOf(tallies),
+    traceHash: hashOf(all),
   };
 }
 

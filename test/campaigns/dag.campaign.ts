@@ -37,6 +37,11 @@ function sizesOf(random: RandomStream): Sizes {
   };
 }
 
+/** Faults under which a lease may run out under a task that is at work. */
+const slowing = ["pause", "suspend", "clockStep", "clockDrift", "clockFreeze"] as const;
+/** Whoever is given so long is not given up for being silent: no body takes half of it. */
+const patientMs = 3_000;
+
 const module = new URL("./dag-body.ts", import.meta.url);
 const raw = (name: string) => ({ name, format: "raw" }) as const;
 
@@ -48,9 +53,13 @@ class Run {
   readonly #committed = new Map<string, number>();
   readonly #inputs = new Map<string, readonly string[]>();
   readonly #ended = new Map<string, string>();
+  readonly #fabric: Fabric;
+  readonly #stallMs: number;
 
-  constructor(node: SimNode, sizes: Sizes) {
+  constructor(node: SimNode, fabric: Fabric, sizes: Sizes, stallMs: number) {
     this.#node = node;
+    this.#fabric = fabric;
+    this.#stallMs = stallMs;
     const { random } = node;
     const graph = new TaskGraph();
     const ids: ReturnType<TaskGraph["addTask"]>[] = [];
@@ -76,13 +85,42 @@ class Run {
       for (const input of this.#inputs.get(name) ?? [])
         if (!this.#committed.has(input))
           throw new Violation("D1: inputs are committed", `${name} started before ${input} ended`);
-    if (newState === "succeeded") this.#committed.set(name, attempt);
+    if (newState === "succeeded") {
+      this.#committed.set(name, attempt);
+      this.#checkStands(name);
+    }
+    if (newState === "waiting" || newState === "failed") this.#checkKept(name, event.error);
     const isOver = !["pending", "ready", "running", "waiting"].includes(newState);
     if (!isOver) return;
     if (this.#ended.has(name))
       throw new Violation("D1: one outcome a task", `${name} ended twice: ${newState}`);
     this.#ended.set(name, newState);
   };
+
+  // Late results: the work of an attempt whose lease has ended does not count.
+  #checkStands(name: string): void {
+    // Without anybody who will read it, it is let go at once.
+    const isRead = [...this.#inputs].some(
+      ([reader, inputs]) => inputs.includes(name) && !this.#ended.has(reader),
+    );
+    if (!isRead) return;
+    const label = `${name}/out-${name}`;
+    const nowMs = this.#node.clock.nowMs();
+    const stands = this.#fabric
+      .leases()
+      .some((lease) => lease.label === label && lease.isLive && nowMs < lease.expiresAtMs);
+    if (!stands) throw new Violation("D1: what is committed stands", `${name}'s lease had ended`);
+  }
+
+  // Nobody was away, nobody was silent for long: then what a task reads is there until it has ended.
+  #checkKept(name: string, error: unknown): void {
+    if (!isFabricError(error) || error.code !== "LEASE_EXPIRED") return;
+    sometimes("an attempt lost a lease");
+    const { kernel } = this.#node;
+    const isCalm = slowing.every((kind) => kernel.count(`fault.${kind}`) === 0);
+    if (isCalm && this.#stallMs >= patientMs)
+      throw new Violation("D1: inputs are kept while they are read", `${name}: ${error.message}`);
+  }
 
   /** Every task has ended, once. */
   check(status: string): void {
@@ -150,7 +188,8 @@ async function program(node: SimNode, world: World, sizes: Sizes): Promise<void>
   const { random } = node;
   const fabric: Fabric = world.fabric(node, { memoryBytes: sizes.memoryBytes, tickMs: 50 });
   for (;;) {
-    const run = new Run(node, sizes);
+    const stallMs = random.spread(100, 30_000);
+    const run = new Run(node, fabric, sizes, stallMs);
     const cancel = new AbortController();
     if (random.chance(1, 6)) node.timer.after(random.spread(1, 300), () => cancel.abort());
     try {
@@ -160,7 +199,7 @@ async function program(node: SimNode, world: World, sizes: Sizes): Promise<void>
         teardown: random.pick(["expiry", "eager"]),
         signal: cancel.signal,
         graceMs: 200,
-        stallMs: random.spread(100, 30_000),
+        stallMs,
         onEvent: run.onEvent,
       });
       run.check(status);
@@ -192,12 +231,17 @@ export const campaign: Campaign = {
       finally: [check.eventually("run.ended", 20_000)],
     };
   },
-  properties: ["D1: a task starts after its inputs are committed, and reads exactly those"],
+  properties: [
+    "D1: a task starts after its inputs are committed, and reads exactly those",
+    "D1: what is committed stands, and is kept until its readers have ended",
+    "D1: every task ends, once",
+  ],
   sometimes: [
     "a run succeeded",
     "a run failed",
     "a run was cancelled",
     "a task was skipped",
     "a later attempt was committed",
+    "an attempt lost a lease",
   ],
 };

@@ -15,6 +15,7 @@ import {
   nearTheEnd,
   ringDeath,
   ringOrder,
+  wakeForAnswer,
   wakeForItem,
   wakeForRoom,
   type Explorable,
@@ -69,6 +70,16 @@ function claims(): ExplorerProperty[] {
   });
 }
 
+function batches(): ExplorerProperty[] {
+  return (["slots", "records"] as const).map((kind) =>
+    of(
+      `R6: waiting for an answer, with the question held back, by ${kind}`,
+      () => wakeForAnswer({ kind, capacity: 8, stride }, 1),
+      false,
+    ),
+  );
+}
+
 function manyRings(): ExplorerProperty[] {
   return ([1, 2] as const).flatMap((capacity) => {
     const plan = { kind: "many", capacity, stride } as const;
@@ -100,6 +111,7 @@ function leases(): ExplorerProperty[] {
     of("A5: a renewal that comes late", () => lateActs(["renew"])),
     of("A5: a release that comes late", () => lateActs(["release"])),
     of("A5: an expiry that comes late", () => lateActs(["expire"])),
+    of("A5: a revocation that comes late", () => lateActs(["revoke"])),
     of("A5: a warning that comes late", () => lateActs(["warn"])),
     of("A5: a renewal and a release that come late", () => lateActs(["renew", "release"]), false),
     of("L4: a moment is never torn", () => momentRead(["renew", "warn"])),
@@ -121,6 +133,7 @@ function maps(): ExplorerProperty[] {
 export const explorerProperties: readonly ExplorerProperty[] = [
   ...rings(),
   ...claims(),
+  ...batches(),
   ...manyRings(),
   ...leases(),
   ...maps(),

@@ -299,8 +299,45 @@ export function wakeForRoom(plan: RingPlan, items: number): Explorable {
   return explorable(plan, [waiter, taker], checkWoken(1, items));
 }
 
+/** R6: a question that is held back for its batch is published before its producer waits for the answer, in another ring. */
+export function wakeForAnswer(plan: RingPlan, questions: number): Explorable {
+  type Tickets = readonly [there: QueueTicket, back: QueueTicket];
+  const asker: SteppedThread<Tickets> = ([there, back], host) => {
+    const [ask, answers] = [joinRing(host, there), joinRing(host, back)];
+    return () => {
+      for (let id = 1; id <= questions; id++) {
+        ask.push(valueOf(id, 1));
+        const value = answers.popWait(1_000);
+        if (value !== undefined) host.note({ popped: idOf(value) });
+      }
+    };
+  };
+  const answerer: SteppedThread<Tickets> = ([there, back], host) => {
+    const [asked, answer] = [joinRing(host, there), joinRing(host, back)];
+    return () => {
+      for (let left = questions; left > 0; left--) {
+        const value = asked.popWait(1_000);
+        if (value !== undefined) answer.push(value);
+        answer.flush();
+      }
+    };
+  };
+  const setUp: Exploration<Tickets>["setUp"] = (memory) => [
+    openRing(memory, plan),
+    openRing(memory, plan),
+  ];
+  const whole = {
+    setUp,
+    threads: [asker, answerer],
+    check: checkWoken(0, questions),
+    plainReads: "weak",
+    betweenRuns: clearUnsettled,
+  };
+  return whole as unknown as Explorable;
+}
+
 function checkWoken(consumer: number, items: number) {
-  return ({ threads }: Outcome<QueueTicket>): string | undefined => {
+  return ({ threads }: Outcome<unknown>): string | undefined => {
     const got = ids(threads[consumer] as ThreadOutcome, "popped");
     const slept = threads.findIndex(({ timeouts }) => timeouts > 0);
     if (slept >= 0) return `R6: thread ${slept} slept until its time was up`;

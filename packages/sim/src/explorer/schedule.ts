@@ -11,6 +11,9 @@ export interface Footprint {
   readonly fate: number | undefined;
 }
 
+/** Threads are numbered below this. */
+const THREADS_MOST = 32;
+
 /** Decides a schedule, step by step. Threads are bits of a mask where there are several. */
 export interface Scheduler {
   /** Begins a schedule. */
@@ -90,6 +93,9 @@ export function replaying(text: string): Scheduler {
  * Probabilistic concurrency testing (Burckhardt et al., ASPLOS 2010): threads have random priorities, and `depth` - 1
  * times, at random steps, the running one falls behind all others. A bug that takes `depth` orderings among n threads
  * and k steps is found with probability 1 / (n k^(depth - 1)) at least, each time.
+ *
+ * P1: steps that only look again at what nobody has changed are not counted among the k. A thread that spins makes
+ * hundreds of them, and what comes after would be met once in as many schedules.
  */
 export class PctScheduler implements Scheduler {
   readonly #random: RandomStream;
@@ -101,8 +107,12 @@ export class PctScheduler implements Scheduler {
   #falls = new Set<number>();
   #lowest = 0;
   #steps = 0;
+  // Without those that look again (P1), and how often each thread has looked at each place since the last change.
+  #telling = 0;
+  readonly #looks = new Map<number, number>();
   // Of the last schedule: how many steps there were to choose from.
   #length = 64;
+  #tellingLength = 64;
   #ownSteps = 0;
   #victim = -1;
   #deathAt = -1;
@@ -134,16 +144,20 @@ export class PctScheduler implements Scheduler {
     this.#priorities = order;
     this.#lowest = 0;
     this.#falls.clear();
-    for (let fall = 1; fall < this.#depth; fall++) this.#falls.add(random.below(this.#length));
+    for (let fall = 1; fall < this.#depth; fall++)
+      this.#falls.add(random.below(this.#tellingLength));
     const dies = this.#mayDie.length > 0 && random.chance(1, 2);
     this.#victim = dies ? random.pick(this.#mayDie) : -1;
     this.#deathAt = dies ? random.below(this.#length) : -1;
     this.#steps = 0;
+    this.#telling = 0;
+    this.#looks.clear();
     this.#ownSteps = 0;
   }
 
   next(enabled: number, current: number): number {
-    if (this.#falls.has(this.#steps) && current >= 0) this.#priorities[current] = --this.#lowest;
+    if (current >= 0 && this.#falls.delete(this.#telling))
+      this.#priorities[current] = --this.#lowest;
     this.#steps++;
     let best = -1;
     for (let rest = enabled; rest !== 0; rest &= rest - 1) {
@@ -161,11 +175,29 @@ export class PctScheduler implements Scheduler {
     return reads === 1 ? 0 : this.#random.below(reads);
   }
 
-  made(): void {}
+  made(thread: number, { places, writes }: Footprint): void {
+    if (writes.includes(true)) this.#looks.clear();
+    else if (places.length > 0 && this.#looksAgain(thread, places)) return;
+    this.#telling++;
+  }
+
   woke(): void {}
 
   end(): boolean {
     this.#length = Math.max(1, this.#steps);
+    this.#tellingLength = Math.max(1, this.#telling);
     return --this.#left > 0;
+  }
+
+  // The second look counts: it is the one that ends a spin, or comes before a sleep.
+  #looksAgain(thread: number, places: readonly number[]): boolean {
+    let fewest = Infinity;
+    for (const place of places) {
+      const key = place * THREADS_MOST + thread;
+      const looks = this.#looks.get(key) ?? 0;
+      this.#looks.set(key, looks + 1);
+      fewest = Math.min(fewest, looks);
+    }
+    return fewest >= 2;
   }
 }
