@@ -15,6 +15,7 @@ import {
 } from "@selvage/sim";
 
 const passing = new Set(["CAPACITY_EXCEEDED", "LEASE_EXPIRED", "REVOKED", "NOT_FOUND"]);
+const guarded = "A5: reclaim is guarded by the generation";
 const tenants = ["red", "green", "blue"] as const;
 
 interface Sizes {
@@ -50,6 +51,8 @@ class Tenant {
   readonly #sizes: Sizes;
   readonly #renewals: RenewalManager;
   readonly #held: Held[] = [];
+  /** Handles of leases that are over. */
+  readonly #over: MemLease[] = [];
   readonly #stashed: Uint8Array[] = [];
   #scope: LeaseScope;
   #stamp = 0;
@@ -66,7 +69,8 @@ class Tenant {
   act(): void {
     const { random } = this.#node;
     const held = this.#held.length === 0 ? undefined : random.pick(this.#held);
-    const kind = random.below(12);
+    const kind = random.below(13);
+    if (kind === 12) return this.#actLate();
     if (held === undefined || kind < 3) return this.#acquire();
     if (kind < 6) return this.#use(held);
     if (kind === 6) return this.#renew(held);
@@ -211,7 +215,32 @@ class Tenant {
     sometimes("a lease was revoked", lease.revoke({ graceMs }));
   }
 
+  /** A5: what comes late, for a lease that is over, meets no lease that has its slot by then. */
+  #actLate(): void {
+    const { random } = this.#node;
+    if (this.#over.length === 0) return;
+    const late = random.pick(this.#over);
+    const next = this.#fabric.leases().find(({ slot }) => slot === late.slot);
+    if (next === undefined || next === late) return;
+    if (next.generation <= late.generation)
+      throw new Violation(guarded, `generation ${next.generation} after ${late.generation}`);
+    const before = `${next.state} until ${next.expiresAtMs}`;
+    const act = random.pick(["release", "renew", "revoke"] as const);
+    let done: unknown = false;
+    try {
+      done = act === "renew" ? late.renew(1_000_000) : late[act]();
+    } catch (thrown) {
+      if (!isFabricError(thrown)) throw thrown;
+    }
+    const after = `${next.state} until ${next.expiresAtMs}`;
+    if (done !== false) throw new Violation(guarded, `a late ${act} was told that it was done`);
+    if (after !== before)
+      throw new Violation(guarded, `a late ${act} made ${after} of another's ${before}`);
+    sometimes("an act came late for a lease whose slot another has");
+  }
+
   #forget(lease: MemLease): void {
+    if (this.#over.push(lease) > 64) this.#over.shift();
     const at = this.#held.findIndex((held) => held.lease === lease);
     if (at >= 0) this.#held.splice(at, 1);
   }
@@ -331,7 +360,7 @@ export const campaign: Campaign = {
     "A2: zero before re-lease",
     "A3: use after reclaim throws",
     "A4: no view escapes",
-    "A5: reclaim is guarded by the generation",
+    guarded,
     "A6: quotas hold at every step",
     "L4: a renewal never revives or shortens",
     "J1: what was acknowledged is recovered",
@@ -344,6 +373,7 @@ export const campaign: Campaign = {
     "a ticket was attached",
     "a scope ended",
     "a lease was revoked",
+    "an act came late for a lease whose slot another has",
     "a block lease was attached by another process",
     "a store failed, and was opened again",
     "a file was still being written",

@@ -20,6 +20,7 @@ import {
   Violation,
   type Campaign,
   type FaultKind,
+  type Occurrence,
   type RandomStream,
   type SimNode,
   type World,
@@ -286,6 +287,23 @@ async function program(node: SimNode, world: World, known: Known, sizes: Sizes):
   }
 }
 
+// J5: at no step of making a file may a power cut leave half of one under its name, or from its first opening on none.
+function filesAreThereWhole(): (occurrence: Occurrence) => boolean {
+  const opened = new Set<string>();
+  let isLiedTo = false;
+  return ({ kind, node, details }) => {
+    if (kind === "disk.lied") isLiedTo = true;
+    if (kind !== "disk.named" && kind !== "disk.opened") return true;
+    const { path, mayBeMissing, mayBeTorn } = details;
+    const file = JSON.stringify([node, path]);
+    if (kind === "disk.opened") opened.add(file);
+    sometimes("a file was made", kind === "disk.named" && details["step"] === "rename");
+    return isLiedTo || (mayBeTorn === false && (mayBeMissing === false || !opened.has(file)));
+  };
+}
+
+const j5 = "J5: a file is made durable with its name, and never torn under it";
+
 /** See above. */
 export const campaign: Campaign = {
   name: "journal",
@@ -322,7 +340,11 @@ export const campaign: Campaign = {
           world.node(name, (node) => program(node, world, known, sizes));
         }
       },
-      invariants: [check.conservation(), check.singleTerminalState()],
+      invariants: [
+        check.conservation(),
+        check.singleTerminalState(),
+        check.always(j5, filesAreThereWhole()),
+      ],
     };
   },
   properties: [
@@ -330,6 +352,7 @@ export const campaign: Campaign = {
     "J2: old or new, never mixed",
     "J3: corruption is reported",
     "J4: a failed sync fails the store until it is opened again",
+    j5,
     "J6: no space, short and failing operations lose nothing that was acknowledged",
     "L1: generations strictly increase over restarts",
   ],
@@ -338,5 +361,6 @@ export const campaign: Campaign = {
     "a store compacted its log",
     "a store was opened anew after a failure",
     "damage was refused",
+    "a file was made",
   ],
 };

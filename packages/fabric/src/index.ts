@@ -9,6 +9,8 @@ export type { AttachmentPorts, ThreadHost, Threads } from "./attachments.ts";
 export { BlockLease } from "./block-lease.ts";
 export type { BlockAuthority, BlockRegion } from "./block-lease.ts";
 export { BlockStore, diskBlockDevice } from "./block-store.ts";
+export { ensureFile } from "./file-names.ts";
+export type { FileNames } from "./file-names.ts";
 export { BlockTable } from "./block-table.ts";
 export type { BlockDamage } from "./block-table.ts";
 export type { BlockEntry, BlockFileShape, Phase } from "./block-layout.ts";

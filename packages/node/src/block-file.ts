@@ -18,8 +18,8 @@
  * What a process wrote that was killed is read by the next one, though it was never synced: so a writer syncs the file
  * before it reads from it. Only then is what it finds what a power cut would leave.
  *
- * A new file is written under another name, synced, renamed, and its folder synced: after any crash it is there with all
- * that it must hold, or not at all.
+ * A new file is made as `ensureFile` of `@selvage/fabric` makes it: after any crash it is there with all that it must hold,
+ * or not at all (J5).
  */
 import { randomBytes } from "node:crypto";
 import {
@@ -47,12 +47,14 @@ import { promisify } from "node:util";
 import {
   BLOCK_BYTES,
   diskBlockDevice,
+  ensureFile,
   FabricError,
   invalidArgument,
   isFabricError,
   type BlockDevice,
   type Disk,
   type DiskRequest,
+  type FileNames,
 } from "@selvage/fabric";
 
 const readAsync = promisify(read);
@@ -79,9 +81,7 @@ export function openDisk({ path, access, image }: DiskRequest): Disk {
   const unlock = lock(file);
   try {
     return opening(path, () => {
-      if (!existsSync(file)) create(file, image());
-      // Each time: whoever made it may have failed to.
-      syncFolder(dirname(file));
+      ensureFile(hostNames, file, image);
       const claim = new WriterClaim(file, unlock);
       try {
         return new FileDisk(openDurable(file), claim);
@@ -319,22 +319,22 @@ function lock(file: string): () => void {
   };
 }
 
-function create(file: string, image: Uint8Array): void {
-  const draft = `${file}.new`;
-  // One that was left by a crash, or a link that somebody put there: never written through.
-  rmSync(draft, { force: true });
-  const fd = openSync(draft, "wx", ownerOnly);
-  try {
-    for (let done = 0; done < image.length;) done += writeSync(fd, image, done);
-    fsyncSync(fd);
-  } catch (thrown) {
-    unlinkSync(draft);
-    throw thrown;
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(draft, file);
-}
+const hostNames: FileNames = {
+  exists: existsSync,
+  write(path, bytes) {
+    const fd = openSync(path, "wx", ownerOnly);
+    try {
+      for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
+    } finally {
+      closeSync(fd);
+    }
+  },
+  // To write: a descriptor that only reads cannot be synced everywhere.
+  sync: (path) => syncPath(path, "r+"),
+  remove: (path) => rmSync(path, { force: true }),
+  rename: renameSync,
+  syncFolder: (path) => syncFolder(dirname(path)),
+};
 
 // Opens a file to write, with all that can be read from it durable.
 function openDurable(file: string): number {
@@ -401,11 +401,15 @@ function rewrite(fd: number): void {
 }
 
 function syncFolder(path: string): void {
-  const folder = openSync(path, "r");
+  syncPath(path, "r");
+}
+
+function syncPath(path: string, flags: "r" | "r+"): void {
+  const fd = openSync(path, flags);
   try {
-    fsyncSync(folder);
+    fsyncSync(fd);
   } finally {
-    closeSync(folder);
+    closeSync(fd);
   }
 }
 

@@ -8,9 +8,20 @@
  * have been done, in part too.
  * D3: after a sync that failed, its sectors count as clean and are not written any more, as Linux has it: a later sync
  * succeeds, and does not make up for it. Whoever opens the file to write next writes it anew.
+ * D4: a name survives a power cut by a sync of its folder (`sim-names.ts`). Files are made by the code that makes them in
+ * production, `ensureFile`; after each of its steps the disk tells what a power cut at that moment could leave.
  */
-import { assert, FabricError, type Disk, type DiskRequest } from "@selvage/fabric";
+import {
+  assert,
+  ensureFile,
+  FabricError,
+  isFabricError,
+  type Disk,
+  type DiskRequest,
+  type FileNames,
+} from "@selvage/fabric";
 import type { RandomStream } from "./random.ts";
+import { SimNames } from "./sim-names.ts";
 import type { SimNode } from "./sim-node.ts";
 
 /** Bytes that are written together or not at all. */
@@ -63,7 +74,7 @@ interface Pending {
 /** All files of a node. */
 export class SimDisks {
   readonly #node: SimNode;
-  readonly #files = new Map<string, SimFile>();
+  readonly #names = new SimNames<SimFile>();
   readonly #random: RandomStream;
   readonly #pending = new Set<Pending>();
   #condition: DiskCondition = SOUND;
@@ -89,7 +100,7 @@ export class SimDisks {
 
   /** The bytes that a file would have after a power cut that loses all that was not synced; undefined: no such file. */
   durableBytes(path: string): Uint8Array | undefined {
-    return this.#files.get(path)?.durable();
+    return this.#names.durable(path)?.durable();
   }
 
   /**
@@ -98,39 +109,99 @@ export class SimDisks {
    * @throws FabricError `CONFLICT`, `NOT_FOUND`, `STORE_UNAVAILABLE`.
    */
   open({ path, access, image }: DiskRequest): Disk {
-    let file = this.#files.get(path);
-    if (file === undefined) {
-      if (access === "read")
-        throw new FabricError("NOT_FOUND", `Cannot open ${path}: there is no such file`, { path });
-      file = new SimFile(image());
-      this.#files.set(path, file);
-    }
     if (access === "write") {
-      if (file.hasWriter)
+      if (this.#names.get(path)?.hasWriter === true)
         throw new FabricError("CONFLICT", `Cannot open ${path}: it has a writer`, { path });
-      this.#makeDurable(path, file);
+      this.#opening(path, () => ensureFile(this.#namesFor(path), path, image));
+    }
+    const file = this.#names.get(path);
+    if (file === undefined)
+      throw new FabricError("NOT_FOUND", `Cannot open ${path}: there is no such file`, { path });
+    if (access === "write") {
+      this.#opening(path, () => this.#makeDurable(file));
       file.hasWriter = true;
+      this.#tell("disk.opened", path, "open");
     }
     return new OpenFile(this, file, access === "write");
   }
 
-  #makeDurable(path: string, file: SimFile): void {
-    const { failedSyncs, lies } = this.#condition;
-    if (file.isSuspect) file.rewrite();
-    if (failedSyncs > 0) {
-      this.setCondition({ failedSyncs: failedSyncs - 1 });
-      file.forget(file.changed());
-      const details = { path, errno: "EIO" };
-      throw new FabricError("STORE_UNAVAILABLE", `Cannot open ${path}: EIO: sync`, details);
+  #opening(path: string, run: () => void): void {
+    try {
+      run();
+    } catch (thrown) {
+      if (isFabricError(thrown) || !(thrown instanceof IoError)) throw thrown;
+      const { code: errno, message } = thrown;
+      const why = `Cannot open ${path}: ${message}`;
+      throw new FabricError("STORE_UNAVAILABLE", why, { path, errno });
     }
-    if (lies) this.#node.record("disk.lied");
+  }
+
+  // Names as a host has them, while the file at `live` is being made; what comes of each step is told (D4).
+  #namesFor(live: string): FileNames {
+    const names = this.#names;
+    const step = (what: string, run: () => void): void => {
+      run();
+      this.#tell("disk.named", live, what);
+    };
+    return {
+      exists: (path) => names.get(path) !== undefined,
+      write: (path, bytes) =>
+        step("write", () => {
+          this.checkIo("write");
+          if (names.get(path) !== undefined) throw new IoError("EEXIST", "open");
+          if (this.#condition.isFull) throw new IoError("ENOSPC", "write");
+          names.add(path, new SimFile(bytes));
+        }),
+      sync: (path) =>
+        step("sync", () => {
+          const file = names.get(path);
+          if (file !== undefined) this.#syncNow(file);
+        }),
+      remove: (path) => step("remove", () => names.remove(path)),
+      rename: (from, to) => step("rename", () => names.rename(from, to)),
+      syncFolder: () =>
+        step("sync the folder", () => {
+          this.#checkSync();
+          if (this.#condition.lies) this.#node.record("disk.lied");
+          else names.sync();
+        }),
+    };
+  }
+
+  #tell(kind: string, path: string, step: string): void {
+    const outcomes = this.#names.outcomes(path);
+    const mayBeMissing = outcomes.includes(undefined);
+    const mayBeTorn = outcomes.some((file) => file !== undefined && !file.isWhole);
+    this.#node.record(kind, { path, step, mayBeMissing, mayBeTorn });
+  }
+
+  #checkSync(): void {
+    const { failedSyncs } = this.#condition;
+    if (failedSyncs <= 0) return;
+    this.setCondition({ failedSyncs: failedSyncs - 1 });
+    throw new IoError("EIO", "sync");
+  }
+
+  #syncNow(file: SimFile): void {
+    try {
+      this.#checkSync();
+    } catch (thrown) {
+      file.forget(file.changed());
+      throw thrown;
+    }
+    if (this.#condition.lies) this.#node.record("disk.lied");
     else file.keep(file.changed());
+  }
+
+  #makeDurable(file: SimFile): void {
+    if (file.isSuspect) file.rewrite();
+    this.#syncNow(file);
     file.isSuspect = false;
   }
 
   /** Flips one bit of what a file holds. False when there is nothing to flip. */
   flip(): boolean {
-    const files = [...this.#files.entries()].filter(([, file]) => file.length > 0);
+    const files = this.#names.entries().filter(([, file]) => file.length > 0);
     if (files.length === 0) return false;
     const [path, file] = this.#random.pick(files);
     const at = this.#random.below(file.length);
@@ -148,9 +219,11 @@ export class SimDisks {
     }
     this.#pending.clear();
     const { kernel, name } = this.#node;
-    for (const file of this.#files.values()) {
+    const tell = (kind: string): void => void kernel.record(name, kind);
+    if (loses === "unsynced") this.#names.lose(this.#random, tell);
+    for (const [, file] of this.#names.entries()) {
       file.hasWriter = false;
-      if (loses === "unsynced") file.lose(this.#random, (kind) => void kernel.record(name, kind));
+      if (loses === "unsynced") file.lose(this.#random, tell);
     }
   }
 
@@ -232,6 +305,8 @@ class SimFile {
   hasWriter = false;
   /** A sync has failed, and the file was not written anew since. */
   isSuspect = false;
+  /** All that it was made with survives a power cut. */
+  isWhole = false;
   length: number;
   #durableLength: number;
   readonly #cached = new Map<number, Uint8Array>();
@@ -243,7 +318,6 @@ class SimFile {
     this.length = 0;
     this.write(0, image);
     this.#durableLength = 0;
-    this.keep(this.changed());
   }
 
   read(offset: number, target: Uint8Array): number {
@@ -292,6 +366,7 @@ class SimFile {
       if (this.#changed.get(sector) === writes) this.#changed.delete(sector);
     }
     this.#durableLength = this.length;
+    this.isWhole = true;
   }
 
   /** These sectors count as written, and are not (D3). */

@@ -217,3 +217,65 @@ describe("a simulated disk", () => {
     expect(sectors(disk)).toEqual([1, 0, 0, 4]);
   });
 });
+
+describe("names on a simulated disk", () => {
+  const steps = (kernel: Kernel) =>
+    kernel.occurrences
+      .filter(({ kind }) => kind === "disk.named" || kind === "disk.opened")
+      .map(({ details }) => [details["step"], details["mayBeMissing"], details["mayBeTorn"]]);
+
+  it("J5, D4: at no step of making a file may power leave half of it, and none after it was opened", () => {
+    const { kernel, open } = rig();
+    open();
+    expect(steps(kernel)).toEqual([
+      ["remove", true, false],
+      ["write", true, false],
+      ["sync", true, false],
+      ["rename", true, false],
+      ["sync the folder", false, false],
+      ["open", false, false],
+    ]);
+  });
+
+  it("J5, D4: a folder whose sync fails is synced again by whoever opens the file next", () => {
+    const fates = new Set<boolean>();
+    for (let seed = 0; seed < 20; seed++) {
+      const { node, open } = rig(String(seed));
+      const failing = (): Disk => {
+        // The draft is synced, its folder is not.
+        node.kernel.observe(({ kind, details }) => {
+          if (kind === "disk.named" && details["step"] === "rename")
+            node.disks.setCondition({ failedSyncs: 1 });
+        });
+        return open();
+      };
+      expect(failing).toThrow("EIO");
+      const isSure = seed % 2 === 0;
+      if (isSure) open().close();
+      node.crash("unsynced");
+      node.start();
+      const read = (): Disk => node.disk({ path: "file", access: "read", image });
+      let isThere = true;
+      try {
+        read();
+      } catch {
+        isThere = false;
+      }
+      if (isSure) expect(isThere).toBe(true);
+      else fates.add(isThere);
+    }
+    expect([...fates].toSorted()).toEqual([false, true]);
+  });
+
+  it("J5: a draft that a crash has left is not written through, and one that fails is taken away", () => {
+    const { kernel, node, open } = rig();
+    node.disks.setCondition({ failedSyncs: 1 });
+    expect(open).toThrow("EIO");
+    expect(() => node.disk({ path: "file.new", access: "read", image })).toThrow("no such file");
+    node.disks.setCondition({ isFull: true });
+    expect(open).toThrow("ENOSPC");
+    node.disks.heal();
+    expect(sectors(open())).toEqual([1, 1, 1, 1]);
+    expect(steps(kernel).at(-1)).toEqual(["open", false, false]);
+  });
+});

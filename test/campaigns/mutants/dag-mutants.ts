@@ -3,7 +3,6 @@ import { mutantsOf, type Mutant } from "./mutant.ts";
 
 const dag = mutantsOf("dag");
 const machine = "packages/batch/src/run-machine.ts";
-const attempt = "packages/batch/src/attempt.ts";
 const shelf = "packages/batch/src/output-shelf.ts";
 
 /** See above. */
@@ -35,13 +34,6 @@ export const dagMutants: readonly Mutant[] = [
     machine,
     '      node.outcome = "skipped";\n',
     "",
-  ),
-  dag(
-    "D1",
-    "a late result counts, whatever became of its lease",
-    attempt,
-    "const isOver = lease === undefined || !lease.isLive || lease.expiresAtMs <= fabric.nowMs();",
-    "const isOver = lease === undefined || fabric.nowMs() < 0;",
   ),
   dag(
     "D1",

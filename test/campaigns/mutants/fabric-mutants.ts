@@ -3,6 +3,12 @@ import { mutantsOf, type Mutant } from "./mutant.ts";
 
 const arena = mutantsOf("arena");
 const journal = mutantsOf("journal");
+const fileNames = "packages/fabric/src/file-names.ts";
+const twoSlots = "packages/fabric/src/two-slot-record.ts";
+const blockTable = "packages/fabric/src/block-table.ts";
+const durablePool = "packages/fabric/src/durable-pool.ts";
+const controlPlane = "packages/fabric/src/control-plane.ts";
+const memoryPool = "packages/fabric/src/memory-pool.ts";
 
 /** See above. */
 export const fabricMutants: readonly Mutant[] = [
@@ -33,5 +39,138 @@ export const fabricMutants: readonly Mutant[] = [
     "packages/fabric/src/block-table.ts",
     "    if (written.length > 0) await this.#store.sync();\n",
     "",
+  ),
+  journal(
+    "J5",
+    "the folder is not synced after a rename",
+    fileNames,
+    "  names.syncFolder(path);\n",
+    "",
+  ),
+  journal(
+    "J5",
+    "a file gets its name before its bytes are synced",
+    fileNames,
+    "      names.sync(draft);\n",
+    "",
+  ),
+  journal(
+    "J5",
+    "a file is written under its own name",
+    fileNames,
+    "const draft = `${path}.new`;",
+    "const draft = path;",
+  ),
+  journal(
+    "J5",
+    "a folder whose sync failed is not synced again",
+    fileNames,
+    "    names.rename(draft, path);\n  }\n",
+    "    names.rename(draft, path);\n  } else return;\n",
+  ),
+  journal(
+    "J2",
+    "a record's slots do not take turns",
+    twoSlots,
+    "this.#known = { next, target: newest === 0 ? 1 : 0, mend: damaged !== undefined };",
+    "this.#known = { next, target: newest, mend: damaged !== undefined };",
+  ),
+  journal(
+    "J1, J2",
+    "a lease's record is always written to its first copy",
+    blockTable,
+    "const copy = state.copy === 0 ? 1 : 0;",
+    "const copy = 0;",
+  ),
+  journal(
+    "J1",
+    "a checkpoint is written before what was read is durable",
+    twoSlots,
+    "if (!this.#isDurable && this.#known !== undefined) await this.#blocks.flush();",
+    "",
+  ),
+  journal(
+    "L1, J3",
+    "after a slot was lost the next generation is the one that it may have had",
+    twoSlots,
+    "const next = generation + (damaged === undefined ? 1 : 2);",
+    "const next = generation + 1;",
+  ),
+  journal(
+    "J3",
+    "a slot that fell over its checksum counts",
+    twoSlots,
+    "  if (view.getInt32(20, true) !== first || view.getInt32(24, true) !== second) return bad;\n",
+    "  if (view.getInt32(20, true) === first + 1 && view.getInt32(24, true) === second) return bad;\n",
+  ),
+  journal(
+    "J1, L2",
+    "a block lease is told before its grant is durable",
+    durablePool,
+    "      await this.#book.save(lease.slot);\n    } catch",
+    "      this.#book.begin(lease.slot);\n    } catch",
+  ),
+  arena(
+    "A2",
+    "memory is not zeroed before it is leased again",
+    memoryPool,
+    "if (this.#guard) memory.fill(ranges.offsetOf(block) * GRANULE_BYTES, 0, bytes);",
+    "",
+  ),
+  arena(
+    "A2",
+    "blocks are free before they are zero",
+    "packages/fabric/src/quarantine.ts",
+    "if (wiping === undefined) return this.#effects.freed(record);",
+    "if (wiping === undefined || wiping !== null) return this.#effects.freed(record);",
+  ),
+  arena(
+    "A5",
+    "a slot's generation does not rise",
+    "packages/fabric/src/slot-table.ts",
+    "return this.#control.generationOf(slot) + 1;",
+    "return Math.max(1, this.#control.generationOf(slot));",
+  ),
+  arena(
+    "A5",
+    "a release does not look at the generation",
+    controlPlane,
+    "const isOwn = generationOf(high) === generation && isLiveState(stateOf(high));",
+    "const isOwn = isLiveState(stateOf(high));",
+  ),
+  arena(
+    "A5",
+    "an end does not look at the generation",
+    controlPlane,
+    "if (generationOf(high) !== generation || !isLiveState(stateOf(high))) return false;\n      const deadline = deadlineOf(low, high);\n      if (",
+    "if (!isLiveState(stateOf(high))) return false;\n      const deadline = deadlineOf(low, high);\n      if (",
+  ),
+  arena(
+    "A5",
+    "a renewal does not look at the generation",
+    controlPlane,
+    "const isOwn = generationOf(high) === generation && stateOf(high) === ACTIVE;",
+    "const isOwn = stateOf(high) === ACTIVE;",
+  ),
+  arena(
+    "A1, A5",
+    "bytes are taken back before the lease's word says that it is over",
+    "packages/fabric/src/lessor.ts",
+    "if (deadlineMs > clockMs) {",
+    "if (deadlineMs > clockMs + 50) {",
+  ),
+  arena(
+    "A3",
+    "an operation does not look whether its lease stands",
+    "packages/fabric/src/lease-handle.ts",
+    "if (plain[clockAt] !== this.#clock || plain[this.#highAt] !== this.#high) this.#checkAnew();",
+    "if (plain[clockAt] === -1) this.#checkAnew();",
+  ),
+  arena(
+    "A6",
+    "a tenant's quota of bytes is not asked",
+    memoryPool,
+    "if (most !== undefined && tenant.memoryBytes + bytes > most)",
+    "if (most !== undefined && tenant.memoryBytes + bytes > most * 4)",
   ),
 ];
