@@ -12,6 +12,8 @@ export const properties = [
   "L4: what is over is not renewed, and a request that comes again gets what it got",
   "L5: a grant follows the end of the lease before it, however long it waited",
   "L6: no lease ends by time while a renewal that came in time waits to be read",
+  "L7: no clock makes a holder act for longer than its lease's TTL lasts",
+  "L7: no clock ends a lease before its TTL has passed since it was renewed",
   "E1: no sink applies an epoch older than one that it promised, whatever restarted",
   "E2: no effect before every sink has promised its epoch",
 ] as const;
@@ -19,9 +21,12 @@ export const properties = [
 /** The names of the liveness checks. */
 export const liveness = "L8: once all is well each resource is held again, and worked with";
 
+/** What two clocks may differ by before the one that is ahead is believed, and rounding, in milliseconds. */
+const roundingMs = 7;
+
 /** New checks, for one run. */
 export function failoverChecks(): readonly Check[] {
-  const [l1, l2, l3, l3ends, l3acts, l4, l5, l6, e1, e2] = properties;
+  const [l1, l2, l3, l3ends, l3acts, l4, l5, l6, l7acts, l7ends, e1, e2] = properties;
   return [
     as(l1, check.epochsMonotone()),
     check.always(
@@ -39,6 +44,15 @@ export function failoverChecks(): readonly Check[] {
     check.always(
       l6,
       ({ kind, details }) => kind !== "authority.expired" || details["unread"] === 0,
+    ),
+    check.always(
+      l7acts,
+      ({ kind, details }) => kind !== "holder.acted" || (details["overMs"] as number) <= roundingMs,
+    ),
+    check.always(
+      l7ends,
+      ({ kind, details }) =>
+        kind !== "authority.expired" || (details["earlyMs"] as number) <= roundingMs,
     ),
     as(e1, check.noStaleEffect()),
     as(e2, check.sealBeforeServe()),

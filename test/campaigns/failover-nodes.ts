@@ -114,9 +114,10 @@ function answersOf(
     throw new FabricError("STORE_UNAVAILABLE", "Cannot serve leases: not open yet");
   };
   const renewed = async (lease: LeaseName): Promise<unknown> => {
+    const begunAtMs = run.w.nowMs;
     try {
       const value = await authority().renew(lease);
-      run.processed(lease);
+      run.processed(lease, begunAtMs);
       const { resource, holder, epoch } = lease;
       node.record("authority.renewed", { resource, holder, epoch });
       return value;
@@ -130,9 +131,9 @@ function answersOf(
   };
   return {
     acquire: async (request: GrantRequest) => {
+      const begunAtMs = run.w.nowMs;
       const grant = await authority().acquire(request);
-      const { resource, holder, requestId } = request;
-      run.granted(node, resource, holder, requestId, grant.epoch);
+      run.granted(node, request, grant.epoch, begunAtMs);
       return grant;
     },
     renew: renewed,
@@ -206,7 +207,7 @@ async function workWith(
   const effects = node.random.spread(1, 128);
   for (let begun = 0; begun < effects && lease.isHeld; begun++) {
     const effect = lease.guard(() => ({ resource, holder, epoch }));
-    node.record("holder.acted", effect);
+    node.record("holder.acted", { ...effect, overMs: run.overMs(resource, epoch) });
     void act(run, node, rpc, effect).catch(() => lease.release().catch(() => {}));
     await node.sleep(node.random.between(1, paceMs));
   }

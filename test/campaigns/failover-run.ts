@@ -1,5 +1,5 @@
 /** What one run of the failover campaign is about: its sizes, who is in it, and what its nodes have in common. */
-import type { HeldLease, LeaseName } from "@selvage/leasekit";
+import type { GrantRequest, HeldLease, LeaseName } from "@selvage/leasekit";
 import { BLOCK_FILE } from "./on-disk.ts";
 import type { RandomStream, SimNode, World } from "@selvage/sim";
 
@@ -67,6 +67,8 @@ export class FailoverRun {
   // By request: what it was granted.
   readonly #granted = new Map<string, number>();
   readonly #processedAtMs = new Map<string, number>();
+  // And when its taking up began, with the clock faults until then.
+  readonly #keptSince = new Map<string, { readonly atMs: number; readonly jumps: number }>();
   readonly #unread = new Map<string, Unread>();
 
   constructor(w: World, sizes: Sizes) {
@@ -77,9 +79,10 @@ export class FailoverRun {
   }
 
   /** The authority has granted. Says so, and asks all others what they believe now. */
-  granted(node: SimNode, resource: string, holder: string, requestId: string, epoch: number): void {
+  granted(node: SimNode, request: GrantRequest, epoch: number, begunAtMs: number): void {
+    const { resource, holder, requestId } = request;
     const key = JSON.stringify([resource, requestId]);
-    this.processed({ resource, holder, epoch });
+    this.processed({ resource, holder, epoch }, begunAtMs);
     if (this.#granted.get(key) === epoch)
       return node.record("authority.granted-again", { resource, holder, epoch });
     this.#granted.set(key, epoch);
@@ -107,9 +110,25 @@ export class FailoverRun {
     for (const lease of this.#held) if (lease.holder.startsWith(prefix)) this.#held.delete(lease);
   }
 
-  /** A request that keeps a lease has been taken up. */
-  processed({ resource, epoch }: Omit<LeaseName, "holder"> & { readonly holder: string }): void {
-    this.#processedAtMs.set(JSON.stringify([resource, epoch]), this.w.nowMs);
+  /** A request that keeps a lease has been taken up; its handler began at `begunAtMs`. */
+  processed({ resource, epoch }: LeaseName, begunAtMs: number): void {
+    const key = JSON.stringify([resource, epoch]);
+    this.#processedAtMs.set(key, this.w.nowMs);
+    const before = this.#keptSince.get(key)?.atMs ?? -Infinity;
+    if (begunAtMs >= before) this.#keptSince.set(key, { atMs: begunAtMs, jumps: this.#jumps });
+  }
+
+  /** L7: by how much a holder acts after its TTL, in real time since it was last granted or renewed; negative: before. */
+  overMs(resource: string, epoch: number): number {
+    const kept = this.#keptSince.get(JSON.stringify([resource, epoch]));
+    return kept === undefined ? 0 : this.w.nowMs - kept.atMs - this.sizes.ttlMs;
+  }
+
+  // Each may cost an authority's time one tick.
+  get #jumps(): number {
+    const { kernel } = this.w;
+    const kinds = ["clockStep", "clockFreeze", "suspend", "pause"];
+    return kinds.reduce((sum, kind) => sum + kernel.count(`fault.${kind}`), 0);
   }
 
   /** Notes renewals as they reach the authority's network card, before its program reads them. */
@@ -144,7 +163,14 @@ export class FailoverRun {
     let believers = 0;
     for (const lease of this.#held)
       if (lease.resource === resource && lease.epoch === epoch && lease.isHeld) believers++;
-    node.record("authority.expired", { resource, holder, epoch, unread, believers });
+    // L7: time that clocks have made up does not end a lease.
+    const { atMs, jumps } = this.#keptSince.get(JSON.stringify([resource, epoch])) ?? {
+      atMs: -Infinity,
+      jumps: 0,
+    };
+    const leastMs = this.sizes.ttlMs - (this.#jumps - jumps) * this.sizes.tickMs;
+    const earlyMs = Math.max(0, leastMs - (this.w.nowMs - atMs));
+    node.record("authority.expired", { resource, holder, epoch, unread, believers, earlyMs });
   }
 
   // By its own clock, now: at the next grant it is asked for again.
