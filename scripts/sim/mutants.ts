@@ -44,8 +44,10 @@ export async function runMutants(
   const work = async (): Promise<void> => {
     for (let at = next++; at < all.length; at = next++) {
       const mutant = all[at] as Mutant;
-      process.stderr.write(`sim: mutant ${at + 1} of ${all.length}: ${mutant.name}\n`);
-      outcomes[at] = await runMutant(mutant, run);
+      const outcome = await runMutant(mutant, run);
+      outcomes[at] = outcome;
+      const what = outcome.killed ? `killed by seed ${outcome.seeds}` : "SURVIVED";
+      process.stderr.write(`sim: ${at + 1} of ${all.length}: ${mutant.name}: ${what}\n`);
     }
   };
   await Promise.all(Array.from({ length: threads }, work));

@@ -15,6 +15,8 @@ import {
 } from "@selvage/sim";
 
 const passing = new Set(["CAPACITY_EXCEEDED", "LEASE_EXPIRED", "REVOKED", "NOT_FOUND"]);
+/** A tenant's, so few that now and then it has them all. */
+const leasesMax = 4;
 const guarded = "A5: reclaim is guarded by the generation";
 const tenants = ["red", "green", "blue"] as const;
 
@@ -104,7 +106,9 @@ class Tenant {
       return;
     }
     if (this.#leasedOf(tenant) > this.#sizes.memoryBytes >> 1)
-      throw new Violation("A6: quotas", `${tenant} holds more than its quota`);
+      throw new Violation("A6: quotas", `${tenant} holds more bytes than its quota`);
+    if (this.#leasesOf(tenant).length > leasesMax)
+      throw new Violation("A6: quotas", `${tenant} holds more leases than its quota`);
     const dirty = lease.read(0, lease.bytes).findIndex((byte) => byte !== 0);
     if (dirty >= 0) throw new Violation("A2: zero before re-lease", `byte ${dirty} is not zero`);
     this.#stamp = (this.#stamp % 250) + 1;
@@ -112,11 +116,12 @@ class Tenant {
     this.#held.push({ lease, stamp: this.#stamp });
   }
 
+  #leasesOf(tenant: string): readonly { readonly bytes: number }[] {
+    return this.#fabric.leases().filter((lease) => lease.kind === "mem" && lease.tenant === tenant);
+  }
+
   #leasedOf(tenant: string): number {
-    return this.#fabric
-      .leases()
-      .filter((lease) => lease.kind === "mem" && lease.tenant === tenant)
-      .reduce((sum, lease) => sum + lease.bytes, 0);
+    return this.#leasesOf(tenant).reduce((sum, lease) => sum + lease.bytes, 0);
   }
 
   #use({ lease, stamp }: Held): void {
@@ -289,7 +294,7 @@ async function leaseBlocks(
 // A fabric that was disposed of may still be writing: until that is done, it is the file's one writer.
 async function opened(node: SimNode, world: World, sizes: Sizes): Promise<Fabric> {
   const { memoryBytes, blocks, tickMs } = sizes;
-  const quota = { memoryBytes: memoryBytes >> 1, leases: 20 };
+  const quota = { memoryBytes: memoryBytes >> 1, leases: leasesMax };
   const options = { memoryBytes: memoryBytes * 2, blocks, blockFile: "blocks", tickMs };
   for (;;)
     try {
@@ -324,7 +329,9 @@ async function program(
           // Out of room, or over under way: the store itself is well.
           if (!isFabricError(thrown) || !passing.has(thrown.code)) throw thrown;
         }
-        await node.sleep(node.random.spread(200, 3_000));
+        // At once, now and then: the blocks that were given back are still being made zero.
+        const pauseMs = node.random.spread(200, 3_000);
+        await node.sleep(node.random.chance(1, 3) ? node.random.between(1, 5) : pauseMs);
       }
     } catch (thrown) {
       if (!isFabricError(thrown)) throw thrown;

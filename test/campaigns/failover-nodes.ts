@@ -212,6 +212,21 @@ async function workWith(
     await node.sleep(node.random.between(1, paceMs));
   }
   await lease.release();
+  if (node.random.chance(1, 2)) void releaseAgain(run, node, rpc, { resource, holder, epoch });
+}
+
+// L4: whoever heard no answer asks again, and may find that another has the lease by then.
+async function releaseAgain(
+  run: FailoverRun,
+  node: SimNode,
+  rpc: Rpc,
+  lease: LeaseName,
+): Promise<void> {
+  await node.sleep(node.random.spread(1, 2 * run.sizes.ttlMs));
+  await rpc.call(AUTHORITY, "release", lease, run.sizes.answerMs).catch((refusal: unknown) => {
+    const isOver = isFabricError(refusal) && refusal.code !== "STORE_UNAVAILABLE";
+    sometimes("a release came too late", isOver);
+  });
 }
 
 // H-k: from looking at the lease to acting on it is time enough for anything.

@@ -7,6 +7,7 @@ import { AUTHORITY, drawSizes, FailoverRun } from "./failover-run.ts";
 const sometimesNames = [
   "a holder stopped by its own deadline",
   "a lease ended by time",
+  "a release came too late",
   "a renewal was refused",
   "a replaced authority was told so",
   "a sink came back with its promise",

@@ -153,13 +153,6 @@ export const fabricMutants: readonly Mutant[] = [
     "const isOwn = stateOf(high) === ACTIVE;",
   ),
   arena(
-    "A1, A5",
-    "bytes are taken back before the lease's word says that it is over",
-    "packages/fabric/src/lessor.ts",
-    "if (deadlineMs > clockMs) {",
-    "if (deadlineMs > clockMs + 50) {",
-  ),
-  arena(
     "A3",
     "an operation does not look whether its lease stands",
     "packages/fabric/src/lease-handle.ts",
@@ -168,9 +161,9 @@ export const fabricMutants: readonly Mutant[] = [
   ),
   arena(
     "A6",
-    "a tenant's quota of bytes is not asked",
-    memoryPool,
-    "if (most !== undefined && tenant.memoryBytes + bytes > most)",
-    "if (most !== undefined && tenant.memoryBytes + bytes > most * 4)",
+    "a tenant's quota of leases is not asked",
+    "packages/fabric/src/tenant.ts",
+    "if (most === undefined || this.leases < most) return;",
+    "if (most === undefined || this.leases <= most) return;",
   ),
 ];
