@@ -26,11 +26,13 @@ export async function campaignsOf(file: string): Promise<FileCampaigns> {
     readonly campaigns?: readonly Campaign[];
     readonly beside?: Campaign;
   };
-  const listed = (campaign: Campaign | undefined): readonly Campaign[] =>
-    campaign === undefined ? [] : [campaign];
   const { campaigns = listed(exported.campaign) } = exported;
   const beside = listed(exported.beside);
   if (campaigns.length + beside.length === 0)
     throw new RangeError(`${file} exports none of \`campaign\`, \`campaigns\` and \`beside\``);
   return { campaigns, beside };
+}
+
+function listed(campaign: Campaign | undefined): readonly Campaign[] {
+  return campaign === undefined ? [] : [campaign];
 }

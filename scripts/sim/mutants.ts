@@ -88,7 +88,6 @@ async function runMutant(mutant: Mutant, { seeds, seed }: MutantsRun): Promise<M
 }
 
 function markdown(outcomes: readonly MutantOutcome[], { seeds, seed }: MutantsRun): string {
-  const cell = (text: string): string => text.replaceAll("|", "\\|");
   const rows = outcomes.map(
     ({ name, rule, campaign, killed, by = "", seeds: ran, seconds }) =>
       `| ${[rule, name, campaign, killed ? `${seconds.toFixed(1)} s` : "SURVIVED", String(ran), by].map(cell).join(" | ")} |`,
@@ -110,4 +109,8 @@ has fifty times as many. ${countOf(outcomes)}.
 | ---- | ------ | -------- | --------- | ----- | -- |
 ${rows.join("\n")}
 `;
+}
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|");
 }
