@@ -22,3 +22,12 @@ export type { BlockConsumerOptions } from "./block-edge-consumer.ts";
 export type { BlockEdgeOptions } from "./block-edge-peer.ts";
 export { BlockEdgeProducer } from "./block-edge-producer.ts";
 export type { BlockProducerOptions } from "./block-edge-producer.ts";
+export { CheckpointedStage } from "./checkpointed-stage.ts";
+export type {
+  StageCheckpoint,
+  StageInput,
+  StageOutput,
+  StageRun,
+  StageStep,
+  StageTotals,
+} from "./checkpointed-stage.ts";

@@ -168,6 +168,7 @@ export {
 export {
   BlockEdgeConsumer,
   BlockEdgeProducer,
+  CheckpointedStage,
   RelocatableQueueEdge,
   type BlockConsumerOptions,
   type BlockEdgeOptions,
@@ -185,4 +186,10 @@ export {
   type EdgeWriter,
   type LostItems,
   type RelocationCause,
+  type StageCheckpoint,
+  type StageInput,
+  type StageOutput,
+  type StageRun,
+  type StageStep,
+  type StageTotals,
 } from "@selvage/pipeline";
