@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { fileBlockDevice, scratchBlockDevice } from "./block-file.ts";
+export { DeadLetters } from "./dead-letters.ts";
 export { Executor } from "./executor.ts";
 export { attachments, Fabric } from "./fabric.ts";
 export { FabricQueue } from "./fabric-queue.ts";
@@ -13,6 +14,7 @@ export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
+export { SqliteDeadLetterStore } from "./sqlite-dead-letters.ts";
 export { SystemClock } from "./system-clock.ts";
 
 export { openTaskThreads } from "./task-threads.ts";
