@@ -14,7 +14,9 @@ export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
+export { SqliteCheckpointStore } from "./sqlite-checkpoints.ts";
 export { SqliteDeadLetterStore } from "./sqlite-dead-letters.ts";
+export { StagedPipeline } from "./staged-pipeline.ts";
 export { SystemClock } from "./system-clock.ts";
 
 export { openTaskThreads } from "./task-threads.ts";

@@ -3,6 +3,9 @@
  *
  * @packageDocumentation
  */
+export { BlockCheckpointStore } from "./block-checkpoints.ts";
+export { checkpointConformance } from "./checkpoint-conformance.ts";
+export type { CheckpointSubject } from "./checkpoint-conformance.ts";
 export type { CheckpointReading, CheckpointRecord, CheckpointStore } from "./checkpoint-store.ts";
 export { EDGE_LEASE_MS, EDGE_TICK_MS } from "./edge-events.ts";
 export type {
@@ -31,3 +34,26 @@ export type {
   StageStep,
   StageTotals,
 } from "./checkpointed-stage.ts";
+export { MemoryCheckpointStore } from "./memory-checkpoints.ts";
+export type {
+  CheckpointEvent,
+  RecoveryEvent,
+  StagedEvent,
+  StagedRunEvent,
+  StagedRunState,
+  StageEvent,
+  StageProgressEvent,
+  StageState,
+} from "./staged-events.ts";
+export { STAGE_DEFAULTS } from "./staged-options.ts";
+export type {
+  StageAbort,
+  StageContext,
+  StagedOptions,
+  StagedPorts,
+  StagedRunOptions,
+  StageHandler,
+  StageOptions,
+} from "./staged-options.ts";
+export { StagedPipeline } from "./staged-pipeline.ts";
+export type { LargeStates } from "./state-shelf.ts";
