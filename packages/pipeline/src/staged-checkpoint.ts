@@ -43,7 +43,7 @@ export interface RunHeader extends StageMark {
   readonly beat: number;
   readonly ttlMs: number;
   readonly stages: readonly string[];
-  /** SHA-256 of the payload. */
+  /** SHA-256 of the payload; "none" where it is undefined. */
   readonly payload: string;
   /** The mark before, where this one's state is in blocks, which can be lost by themselves. */
   readonly earlier?: StageMark;

@@ -120,9 +120,9 @@ export class StagedRun {
     payload: unknown,
     keeping: RunKeeping,
   ): Promise<{ finished: number; state: unknown }> {
-    const bytes = payload === undefined ? nothing : this.#parts.codec.encode(payload);
+    const bytes = payload === undefined ? undefined : this.#parts.codec.encode(payload);
     const { clock } = this.#parts.ports;
-    const claimed = await keeping.claim(sha256(bytes), this.#halt, {
+    const claimed = await keeping.claim(bytes === undefined ? "none" : sha256(bytes), this.#halt, {
       onWait: () => this.#become("waiting"),
       onBeat: () => void keeping.shelf?.keep(clock.nowMs()),
     });
@@ -136,20 +136,22 @@ export class StagedRun {
     if (claimed.isRecovered || isFallback) told("recovered");
     // Decoded also where it was never away: a stage sees what it would see after a resume.
     const state = stored === undefined ? undefined : this.#parts.codec.decode(stored);
-    const isNone = mark.place.kind === "payload" && payload === undefined;
-    return { finished: mark.finished, state: isNone ? undefined : state };
+    return { finished: mark.finished, state };
   }
 
   // The newest state that can be read: of the record, of what its record names as earlier, of the record before.
   async #load(
     { found, before }: ClaimedRun,
-    payload: Uint8Array,
+    payload: Uint8Array | undefined,
     shelf: StateShelf | undefined,
   ): Promise<{ state: Uint8Array | undefined; mark: StageMark; isFallback: boolean }> {
     let lost: unknown;
-    for (const { mark, inline } of candidates(found, before)) {
+    const marks = [...candidates(found, before)];
+    for (const { mark, inline } of marks) {
       try {
         const state = await this.#halt.race(read(mark.place, inline, payload, shelf));
+        for (const ref of marks.flatMap((other) => refsOf(other.mark)))
+          await this.#halt.race(shelf?.adopt(ref) ?? Promise.resolve());
         return { state, mark, isFallback: lost !== undefined };
       } catch (error) {
         if (this.#halt.isHalted || !isFabricError(error) || !lostCodes.has(error.code)) throw error;
@@ -353,7 +355,7 @@ function* candidates(
 async function read(
   place: StatePlace,
   inline: Uint8Array,
-  payload: Uint8Array,
+  payload: Uint8Array | undefined,
   shelf: StateShelf | undefined,
 ): Promise<Uint8Array | undefined> {
   if (place.kind === "payload") return payload;

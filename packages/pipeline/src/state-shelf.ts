@@ -77,6 +77,12 @@ export class StateShelf {
     return state;
   }
 
+  /** Keeps what a record still names, if it is there: to fall back on, and to be given back in the end. */
+  async adopt({ ticket }: StateRef): Promise<void> {
+    const lease = await this.#fabric.attachBlock(ticket).catch(() => undefined);
+    if (lease !== undefined) this.#held.set(lease.leaseId, lease);
+  }
+
   /** Renews the leases that have less than half their time left. One that cannot be is found lapsed when it is read. */
   async keep(nowMs: number): Promise<void> {
     for (const lease of this.#held.values())

@@ -179,6 +179,45 @@ describe.each(Object.entries(stores))("a run kept in %s", (_name, newStore) => {
   });
 });
 
+describe("damage", () => {
+  // The newest record is damaged after a death at every step: what is left is the one before, one stage back at most.
+  it("P3: a run goes on from the checkpoint before a damaged one, says so, and never from the start by itself", async () => {
+    const seen = { recovered: 0, back: 0, refused: 0 };
+    for (let atStep = 2; atStep <= 9; atStep++) {
+      const store = new MemoryCheckpointStore();
+      const spoiled: { revision?: number } = {};
+      const history = new History(3, {
+        read: async (key) => {
+          const found = await store.read(key);
+          if (found?.revision === spoiled.revision) found?.bytes.fill(0xee, 20);
+          return found;
+        },
+        write: (key, bytes, expected) => store.write(key, bytes, expected),
+        remove: (key, expected) => store.remove(key, expected),
+      });
+      expect(await history.start({ atStep, isDone: true }).outcome).toBe("died");
+      const left = await store.read(id);
+      if (left === undefined) continue;
+      spoiled.revision = left.revision;
+      const finished = decodeRun(left.bytes).header.finished;
+      const before = left.previous && decodeRun(left.previous.bytes).header.finished;
+      const begun = history.effects.length;
+      const outcome = await history.start().outcome;
+      const told = history.events[1]?.find(({ type }) => type === "recovered");
+      const redone = history.effects.slice(begun).map(({ stage }) => stage);
+      const isRefused = before === undefined;
+      expect(isFabricError(outcome) ? outcome.code : outcome).toEqual(
+        isRefused ? "CORRUPT_RECORD" : history.stateAfter(3),
+      );
+      expect(told?.type === "recovered" ? told.finished : undefined).toBe(before);
+      expect(redone).toEqual(isRefused ? [] : [0, 1, 2].slice(before));
+      seen[isRefused ? "refused" : "recovered"]++;
+      if (before !== undefined && before < finished) seen.back++;
+    }
+    expect(seen).toEqual({ recovered: 5, back: 5, refused: 2 });
+  });
+});
+
 describe("a claim", () => {
   it("P5: two live runners of one id: one runs, the other gets CONFLICT, and no stage runs twice", async () => {
     const history = new History(3, new MemoryCheckpointStore(), 2_500);
