@@ -1,6 +1,6 @@
 import { Fabric } from "@selvage/node";
 import { MemoryCheckpointStore, StagedPipeline, type StagedEvent } from "@selvage/pipeline";
-import { bufferMemoryProvider } from "@selvage/fabric";
+import { bufferMemoryProvider, FabricError, type BlockTicket } from "@selvage/fabric";
 import { afterEach, describe, expect, it } from "vitest";
 import { decodeRun } from "../src/staged-checkpoint.ts";
 import { StagedProcess, VirtualTime } from "./staged-rig.ts";
@@ -21,6 +21,7 @@ class LargeRig {
   readonly events: StagedEvent[] = [];
   /** Stages that fail, so often. */
   readonly fails: Record<string, number>;
+  isDown = false;
 
   constructor(fails: Record<string, number> = {}, blocks = 512) {
     this.fails = fails;
@@ -38,7 +39,14 @@ class LargeRig {
 
   async run(sizes: readonly number[], ms = 0): Promise<unknown> {
     const { ports } = new StagedProcess(this.time, this.store, 7);
-    const largeStates = { fabric: this.fabric, overBytes: 1_000, keepMs };
+    const fabric = {
+      block: () => this.fabric.block(),
+      attachBlock: async (ticket: BlockTicket) => {
+        if (this.isDown) throw new FabricError("STORE_UNAVAILABLE", "EIO");
+        return this.fabric.attachBlock(ticket);
+      },
+    } as Fabric;
+    const largeStates = { fabric, overBytes: 1_000, keepMs };
     const pipeline = new StagedPipeline({ checkpointStore: this.store, largeStates }, ports);
     for (const [index, size] of sizes.entries())
       pipeline.stage(`s${index}`, { retries: 0 }, async (state) => {
@@ -93,6 +101,8 @@ describe("large states", () => {
     expect(await rig.run([5_000, 5_000], 2 * keepMs)).toHaveLength(5_000);
     rig.fails["s1"] = 1;
     await expect(rig.run([5_000, 5_000], 2 * keepMs)).rejects.toThrow("s1 broken");
+    // Lapses what can lapse.
+    expect(rig.leased).toBe(10 * 512);
     expect(await rig.run([5_000, 5_000])).toHaveLength(5_000);
     expect(rig.ran.slice(-2)).toEqual(["s1 5000", "s1 5000"]);
   });
@@ -115,6 +125,16 @@ describe("large states", () => {
     void rig.leased;
     await expect(rig.run([10, 5_000, 5_000, 1])).rejects.toMatchObject({ code: "LEASE_EXPIRED" });
     expect(rig.ran).toHaveLength(4);
+  });
+
+  it("STORE_UNAVAILABLE: blocks that cannot be read now are an outage: the run does not fall back", async () => {
+    const rig = new LargeRig({ s2: 1 });
+    await expect(rig.run([10, 5_000, 1])).rejects.toThrow("s2 broken");
+    rig.isDown = true;
+    await expect(rig.run([10, 5_000, 1])).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    rig.isDown = false;
+    expect(await rig.run([10, 5_000, 1])).toBe("2");
+    expect(rig.ran.slice(2)).toEqual(["s2 5000", "s2 5000"]);
   });
 
   it("CAPACITY_EXCEEDED: blocks that are used up fail the run at its stage, and the checkpoint stays", async () => {

@@ -291,6 +291,21 @@ describe("cancelling a run", () => {
     }
   });
 
+  it("comes too late once the last stage has ended: nothing would be left to go on with", async () => {
+    const store = new MemoryCheckpointStore();
+    const abort = new AbortController();
+    const checkpointStore = storeWith(store, {
+      remove: async (key, expected) => {
+        const isRemoved = await store.remove(key, expected);
+        abort.abort();
+        await Promise.resolve();
+        return isRemoved;
+      },
+    });
+    const pipeline = open({ checkpointStore }).stage("a", () => "made");
+    expect(await pipeline.run(0, { pipelineId: id, signal: abort.signal })).toBe("made");
+  });
+
   it("ends the run with what a watcher throws, and lets the id go", async () => {
     const checkpointStore = new MemoryCheckpointStore();
     const pipeline = open({ checkpointStore })
@@ -396,6 +411,34 @@ describe("what is off", () => {
         expect(ran.slice(before)).toEqual(["a", "b"].slice(wasGone ? 0 : (finished ?? 0)));
       }
     expect(failedRuns).toBeGreaterThanOrEqual(8);
+  });
+
+  it("STALE_EPOCH: a thread that was blocked past its lease looks first whether it still has the run", async () => {
+    const time = new VirtualTime();
+    const store = new MemoryCheckpointStore();
+    let skewMs = 0;
+    const { ports } = new StagedProcess(time, store, 7);
+    const clock = { nowMs: () => time.nowMs() + skewMs };
+    let attempts = 0;
+    const pipeline = new StagedPipeline({ checkpointStore: store }, { ...ports, clock }).stage(
+      "a",
+      { baseMs: 0 },
+      async () => {
+        attempts++;
+        skewMs += 10_000;
+        const found = await store.read(id);
+        const state = decodeRun(found?.bytes as Uint8Array);
+        const theirs = { ...state, header: { ...state.header, runner: "another", epoch: 0 } };
+        await store.write(id, encodeRun(theirs), found?.revision ?? 0);
+        throw new Error("blocked");
+      },
+    );
+    await expect(pipeline.run(0, { pipelineId: id })).rejects.toMatchObject({
+      code: "STALE_EPOCH",
+      details: { pipelineId: id, epoch: 1, found: 2 },
+    });
+    expect(attempts).toBe(1);
+    expect(decodeRun((await store.read(id))?.bytes as Uint8Array).header.runner).toBe("another");
   });
 
   it("STORE_UNAVAILABLE: a store that never answers loses the run its lease, and hangs nothing", async () => {
