@@ -94,7 +94,13 @@ const stores: Readonly<Record<string, () => CheckpointStore>> = {
   blocks: () => new BlockCheckpointStore(plainBlocks(64)),
 };
 
-const mishap = fc.record({ atStep: fc.integer({ min: 1, max: 14 }), isDone: fc.boolean() });
+const step = { atStep: fc.integer({ min: 1, max: 14 }), isDone: fc.boolean() };
+const mishap = fc.oneof(
+  fc.record(step),
+  fc.record({ ...step, pauseMs: fc.integer({ min: 1, max: 4_000 }) }),
+);
+/** What a run may end with that had neighbours, and stood still. */
+const overtaken: readonly string[] = ["CONFLICT", "STALE_EPOCH", "STORE_UNAVAILABLE"];
 
 describe.each(Object.entries(stores))("a run kept in %s", (_name, newStore) => {
   it("P1: a crash at any step is resumed to the same end, and no acknowledged stage runs again", async () => {
@@ -120,7 +126,7 @@ describe.each(Object.entries(stores))("a run kept in %s", (_name, newStore) => {
     }
   });
 
-  it("P1 P2: whatever processes die, one after the other or at once, the end is the same", async () => {
+  it("P1 P2: whatever processes die or stand still, one after the other or at once, the end is the same", async () => {
     const plan = fc.tuple(
       fc.integer({ min: 1, max: 4 }),
       fc.array(fc.record({ mishap, isAlone: fc.boolean() }), { maxLength: 4 }),
@@ -135,7 +141,7 @@ describe.each(Object.entries(stores))("a run kept in %s", (_name, newStore) => {
           else open.push(outcome);
         }
         const failed = (await Promise.all(open)).filter((outcome) => isFabricError(outcome));
-        expect(failed.filter(({ code }) => code !== "CONFLICT")).toEqual([]);
+        expect(failed.filter(({ code }) => !overtaken.includes(code))).toEqual([]);
         expect(await history.start().outcome).toEqual(history.stateAfter(stages));
         expect(history.wrongInputs()).toEqual([]);
         expect(await history.store.read(id)).toBeUndefined();
