@@ -5,6 +5,8 @@
  */
 export { fileBlockDevice, scratchBlockDevice } from "./block-file.ts";
 export { DeadLetters } from "./dead-letters.ts";
+export { edgeHost, edgePort } from "./edge-port.ts";
+export type { EdgeHost, EdgeHostOptions, EdgePort } from "./edge-port.ts";
 export { Executor } from "./executor.ts";
 export { attachments, Fabric } from "./fabric.ts";
 export { FabricQueue } from "./fabric-queue.ts";

@@ -15,6 +15,13 @@ export interface EdgeReader {
   poll(): Promise<HandoffState | undefined>;
 }
 
+/** What leads a consumer's end to its rings. A `Fabric` is one; where there is none, a port to another thread's. */
+export interface EdgeFabric {
+  readonly timer: Timer;
+  nowMs(): number;
+  leaseAt(locator: QueueLocator): MemLease | Promise<MemLease>;
+}
+
 /** Either. */
 export type EdgeHandoff = EdgeWriter | EdgeReader;
 

@@ -3,7 +3,7 @@ import type { FabricQueue } from "@selvage/collections";
 import { FabricError, invalidArgument, type Fabric, type MemLease } from "@selvage/fabric";
 import type { QueueLocator } from "@selvage/fence";
 import { EDGE_LEASE_MS, type EdgeOptions } from "./edge-events.ts";
-import type { EdgeReader, EdgeWriter } from "./edge-home.ts";
+import type { EdgeFabric, EdgeReader, EdgeWriter } from "./edge-home.ts";
 
 /** Where new memory comes from. @throws FabricError `INVALID_ARGUMENT`. */
 export function acquireOf(
@@ -22,7 +22,7 @@ export function acquireOf(
 
 /** What a locator leads to. @throws FabricError `INVALID_ARGUMENT`. */
 export function resolveOf(
-  fabric: Fabric | undefined,
+  fabric: EdgeFabric | undefined,
   { resolve }: EdgeOptions,
 ): (locator: QueueLocator) => MemLease | Promise<MemLease> {
   if (resolve !== undefined) return resolve;

@@ -17,7 +17,7 @@ export type {
   LostItems,
   RelocationCause,
 } from "./edge-events.ts";
-export type { EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
+export type { EdgeFabric, EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
 export { RelocatableQueueEdge } from "./relocatable-queue-edge.ts";
 export type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";
 export { BlockEdgeConsumer } from "./block-edge-consumer.ts";

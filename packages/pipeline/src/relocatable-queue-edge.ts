@@ -8,7 +8,6 @@ import {
   regionOf,
   type AbortSignalLike,
   type Codec,
-  type Fabric,
 } from "@selvage/fabric";
 import { FenceEpoch, type QueueLocator } from "@selvage/fence";
 import {
@@ -24,6 +23,7 @@ import {
   ReaderHome,
   sleep,
   WriterHome,
+  type EdgeFabric,
   type EdgeHandoff,
   type EdgeHome,
   type EdgeReader,
@@ -144,7 +144,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
    * as the constructor, as `HandoffReader.poll`.
    */
   static async attach<T = Uint8Array>(
-    fabric: Fabric,
+    fabric: EdgeFabric,
     reader: EdgeReader,
     options: EdgeAttachOptions<T> & EdgeWaitOptions = {},
   ): Promise<RelocatableQueueEdge<T>> {
@@ -157,7 +157,10 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       const ring = await home.next(() => {});
       if (ring !== undefined && "endedAt" in ring) throw streamIsOver(ring.endedAt);
       if (ring !== undefined)
-        return new RelocatableQueueEdge(ring.queue, locatorOf(ring.queue), reader, options);
+        return new RelocatableQueueEdge(ring.queue, locatorOf(ring.queue), reader, {
+          ...options,
+          resolve,
+        });
       if (fabric.nowMs() >= untilMs) throw nothingFound(reader.generation, timeoutMs);
       await sleep(fabric.timer, Math.min(options.tickMs ?? EDGE_TICK_MS, timeoutMs));
     }

@@ -159,6 +159,8 @@ export {
 } from "@selvage/leasekit";
 export {
   DeadLetters,
+  edgeHost,
+  edgePort,
   Executor,
   Fabric,
   FabricQueue,
@@ -173,6 +175,9 @@ export {
   SystemClock,
   systemText,
   systemTimer,
+  type EdgeHost,
+  type EdgeHostOptions,
+  type EdgePort,
   type TaskThreadsOptions,
   type WatchOptions,
 } from "@selvage/node";
@@ -193,6 +198,8 @@ export {
   type CheckpointStore,
   type EdgeAttachOptions,
   type EdgeEvent,
+  type EdgeFabric,
+  type EdgeHandoff,
   type EdgeOptions,
   type EdgeReader,
   type EdgeRenewals,
