@@ -32,7 +32,7 @@ for (const codec of codecNames)
     ]);
 
 /** Ours, as an edge between two stages. */
-export const OURS_EDGE = "RelocatableQueueEdge";
+const OURS_EDGE = "RelocatableQueueEdge";
 for (const [codec, ours] of [
   ["raw", [selvage(OURS, {}), edge(OURS_EDGE)]],
   [

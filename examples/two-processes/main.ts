@@ -25,7 +25,7 @@ class Kept {
   #child: ChildProcess | undefined;
 
   constructor(name: string, folder: string) {
-    this.#file = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+    this.#file = fileURLToPath(new URL(`./${name}-worker.ts`, import.meta.url));
     this.#folder = folder;
   }
 

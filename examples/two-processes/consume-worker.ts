@@ -1,4 +1,4 @@
-/** `consume.ts FOLDER`: stores what comes, each flight once, and goes on where it was when it is started again. */
+/** `consume-worker.ts FOLDER`: stores what comes, each flight once, and goes on where it was when it is started again. */
 import { BlockEdgeConsumer } from "selvage";
 import { EDGE, flightCodec, openOwn, openPeer } from "./feed.ts";
 import { FlightSink } from "./sink.ts";

@@ -1,4 +1,4 @@
-/** `produce.ts FOLDER`: sends the feed, and goes on where it was when it is started again. */
+/** `produce-worker.ts FOLDER`: sends the feed, and goes on where it was when it is started again. */
 import { BlockEdgeProducer } from "selvage";
 import { EDGE, flightCodec, openOwn, openPeer, readFlights } from "./feed.ts";
 
