@@ -31,7 +31,7 @@ export interface MutantsRun {
   readonly table?: string;
 }
 
-const MUTANT_MS_MAX = 300_000;
+const MUTANT_MS_MAX = 900_000;
 
 /** Runs each mutant's campaign on the broken source, until it is found or the seeds are used up. */
 export async function runMutants(

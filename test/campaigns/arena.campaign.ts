@@ -256,9 +256,10 @@ async function leaseBlocks(
   node: SimNode,
   fabric: Fabric,
   kept: Map<string, string>,
+  name: string,
 ): Promise<void> {
   const { random } = node;
-  const ticket = kept.get(node.name);
+  const ticket = kept.get(name);
   let lease: BlockLease | undefined;
   if (ticket !== undefined) {
     try {
@@ -270,7 +271,7 @@ async function leaseBlocks(
     } catch (thrown) {
       if (!isFabricError(thrown)) throw thrown;
     }
-    kept.delete(node.name);
+    kept.delete(name);
   }
   lease = await fabric
     .block()
@@ -282,13 +283,58 @@ async function leaseBlocks(
     throw new Violation("A2: zero before re-lease", "a block is not zero");
   await lease.writeBlock(0, new Uint8Array(512).fill(77));
   await lease.flush();
-  kept.set(node.name, JSON.stringify(lease.ticket()));
+  kept.set(name, JSON.stringify(lease.ticket()));
   node.record("block.kept");
   await node.sleep(random.spread(10, 2_000));
   if (random.chance(1, 2)) {
-    kept.delete(node.name);
+    kept.delete(name);
     lease.release();
   }
+}
+
+// Several are given back at once, and another is asked for before their blocks are zero, or cut off.
+async function churn(node: SimNode, fabric: Fabric): Promise<void> {
+  const { random } = node;
+  const lease = async (): Promise<BlockLease> => {
+    const got = await fabric.block().minBlocks(1).leaseMs(5_000).acquire();
+    const bytes = await got.readBlock(0);
+    if (bytes.some((byte) => byte !== 0))
+      throw new Violation("A2: zero before re-lease", "a block is not zero");
+    await got.writeBlock(0, new Uint8Array(512).fill(78));
+    return got;
+  };
+  const some = [await lease(), await lease()];
+  for (const one of some) one.release();
+  await node.sleep(random.spread(1, 2_000) / 1_000);
+  const last = [await lease()];
+  await node.sleep(random.between(1, 5));
+  // What was given back below the last one is not cut off with it.
+  last.push(await lease());
+  for (const one of last) one.release();
+  sometimes("blocks were leased while others were given back");
+}
+
+// Two of them beside each other: blocks are given back while others are asked for, and cut off.
+async function keepLeasingBlocks(
+  node: SimNode,
+  fabric: Fabric,
+  kept: Map<string, string>,
+): Promise<void> {
+  const loop = async (name: string): Promise<void> => {
+    for (;;) {
+      try {
+        if (node.random.chance(1, 2)) await churn(node, fabric);
+        await leaseBlocks(node, fabric, kept, name);
+      } catch (thrown) {
+        // Out of room, or over under way: the store itself is well.
+        if (!isFabricError(thrown) || !passing.has(thrown.code)) throw thrown;
+      }
+      // At once, now and then: the blocks that were given back are still being made zero.
+      const pauseMs = node.random.spread(200, 3_000);
+      await node.sleep(node.random.chance(1, 3) ? node.random.between(1, 5) : pauseMs);
+    }
+  };
+  await Promise.all([loop(`${node.name} 1`), loop(`${node.name} 2`)]);
 }
 
 // A fabric that was disposed of may still be writing: until that is done, it is the file's one writer.
@@ -322,17 +368,7 @@ async function program(
       node.timer.every(50, () => tenant.sweep()),
     ];
     try {
-      for (;;) {
-        try {
-          await leaseBlocks(node, fabric, kept);
-        } catch (thrown) {
-          // Out of room, or over under way: the store itself is well.
-          if (!isFabricError(thrown) || !passing.has(thrown.code)) throw thrown;
-        }
-        // At once, now and then: the blocks that were given back are still being made zero.
-        const pauseMs = node.random.spread(200, 3_000);
-        await node.sleep(node.random.chance(1, 3) ? node.random.between(1, 5) : pauseMs);
-      }
+      await keepLeasingBlocks(node, fabric, kept);
     } catch (thrown) {
       if (!isFabricError(thrown)) throw thrown;
       // A store that stays failed until it is opened again.
@@ -382,6 +418,7 @@ export const campaign: Campaign = {
     "a lease was revoked",
     "an act came late for a lease whose slot another has",
     "a block lease was attached by another process",
+    "blocks were leased while others were given back",
     "a store failed, and was opened again",
     "a file was still being written",
   ],

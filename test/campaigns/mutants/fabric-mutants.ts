@@ -5,7 +5,6 @@ const arena = mutantsOf("arena");
 const journal = mutantsOf("journal");
 const fileNames = "packages/fabric/src/file-names.ts";
 const twoSlots = "packages/fabric/src/two-slot-record.ts";
-const blockTable = "packages/fabric/src/block-table.ts";
 const durablePool = "packages/fabric/src/durable-pool.ts";
 const controlPlane = "packages/fabric/src/control-plane.ts";
 const memoryPool = "packages/fabric/src/memory-pool.ts";
@@ -62,32 +61,11 @@ export const fabricMutants: readonly Mutant[] = [
     "const draft = path;",
   ),
   journal(
-    "J5",
-    "a folder whose sync failed is not synced again",
-    fileNames,
-    "    names.rename(draft, path);\n  }\n",
-    "    names.rename(draft, path);\n  } else return;\n",
-  ),
-  journal(
     "J2",
     "a record's slots do not take turns",
     twoSlots,
     "this.#known = { next, target: newest === 0 ? 1 : 0, mend: damaged !== undefined };",
     "this.#known = { next, target: newest, mend: damaged !== undefined };",
-  ),
-  journal(
-    "J1, J2",
-    "a lease's record is always written to its first copy",
-    blockTable,
-    "const copy = state.copy === 0 ? 1 : 0;",
-    "const copy = 0;",
-  ),
-  journal(
-    "J1",
-    "a checkpoint is written before what was read is durable",
-    twoSlots,
-    "if (!this.#isDurable && this.#known !== undefined) await this.#blocks.flush();",
-    "",
   ),
   journal(
     "L1, J3",
