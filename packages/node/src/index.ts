@@ -14,6 +14,7 @@ export { HandoffReader } from "./handoff.ts";
 export type { WatchOptions } from "./handoff.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
+export { Pipeline } from "./pipeline.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SqliteCheckpointStore } from "./sqlite-checkpoints.ts";

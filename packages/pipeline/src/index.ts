@@ -57,3 +57,44 @@ export type {
 } from "./staged-options.ts";
 export { StagedPipeline } from "./staged-pipeline.ts";
 export type { LargeStates } from "./state-shelf.ts";
+export { Pipeline, RunnablePipeline } from "./pipeline.ts";
+export type { ParallelOptions } from "./pipeline.ts";
+export type {
+  PipelineDeadLetterEvent,
+  PipelineEvent,
+  PipelineLeaseEvent,
+  PipelineRetryEvent,
+  PipelineSettledEvent,
+  PipelineStartedEvent,
+  PipelineStatus,
+  PipelineStoppingEvent,
+} from "./pipeline-events.ts";
+export type { Items } from "./pipeline-flat.ts";
+export { PIPELINE_DEFAULTS } from "./pipeline-options.ts";
+export type {
+  DeadLetterOptions,
+  DeadLetterPort,
+  QueueEdgeOptions,
+  Edges,
+  PipelineOptions,
+  PipelinePorts,
+  ResolvedPipeline,
+  WorkContext,
+  PipelineStageOptions,
+  WorkOptions,
+} from "./pipeline-options.ts";
+export type { PlanNode } from "./pipeline-plan.ts";
+export type { PipelineResult, StageKind, StageResult } from "./pipeline-result.ts";
+export type {
+  NodeWritableLike,
+  PipelineSink,
+  SinkFunction,
+  WritableLike,
+} from "./pipeline-sinks.ts";
+export type {
+  OffsetSource,
+  PipelineSource,
+  PullFunction,
+  ReadableLike,
+} from "./pipeline-sources.ts";
+export type { StageFunction } from "./pipeline-work.ts";
