@@ -14,6 +14,7 @@ import { handoffSuite } from "./handoff.bench.ts";
 import type { QueueEffort, Result } from "./harness.ts";
 import { leasesSuite } from "./leases.bench.ts";
 import { mapsSuite } from "./maps.bench.ts";
+import { pipelineSuite } from "./pipeline.bench.ts";
 import { codecNames } from "./queue-values.ts";
 import { queueSuite } from "./queue.bench.ts";
 import { machine, table } from "./report.ts";
@@ -30,6 +31,7 @@ const suites: readonly Suite[] = [
   codecsSuite,
   mapsSuite,
   queueSuite,
+  pipelineSuite,
   simSuite,
 ];
 
