@@ -7,7 +7,7 @@ export const itemsOf = (count: number): number[] =>
   Array.from({ length: count }, (_, index) => index % 1_000);
 
 /** Arrays of `size`, the last one shorter. */
-export function* arraysOf(items: readonly number[], size: number): Generator<readonly number[]> {
+function* arraysOf(items: readonly number[], size: number): Generator<readonly number[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }
 

@@ -175,7 +175,8 @@ export class FilterFeed<T> extends ApplyFeed<T, unknown, T> {
     const { call, context } = this.work;
     const { length } = items;
     // Made whole: an array that grows costs as much as the rest of this loop.
-    const keptOffsets = new Array<number>(length - from);
+    const keptOffsets: number[] = [];
+    keptOffsets.length = length - from;
     let kept = from;
     let at = from;
     try {

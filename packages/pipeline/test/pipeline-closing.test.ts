@@ -237,6 +237,31 @@ describe("Pipeline.run() ends", () => {
       expectNothingLeft(rig);
     });
 
+    it("a source that throws while a stage tries again an item of the same chunk", async () => {
+      const rig = new Rig();
+      const taken: number[] = [];
+      const source = (function* (): Generator<number> {
+        yield* numbers(6);
+        throw new Error("cut off");
+      })();
+      let failures = 0;
+      const result = await rig.pump(
+        rig
+          .from(source)
+          .map(
+            (n) => {
+              if (n === 3 && failures++ === 0) throw new Error("not yet");
+              return n;
+            },
+            { retry: 1 },
+          )
+          .sink((n) => void taken.push(n))
+          .run(edges),
+      );
+      expect(about(result.error)).toEqual(["DISCONNECTED", "source", 6]);
+      expect(taken).toEqual(numbers(6));
+    });
+
     it("a source whose return() hangs or throws, in time", async () => {
       const rig = new Rig();
       for (const giveBack of [never, () => Promise.reject(new Error("no"))]) {
