@@ -230,8 +230,8 @@ export class SimNode {
     const failed = (thrown: unknown): void => {
       if (this.#incarnation === incarnation) this.kernel.fail(thrown);
     };
-    this.kernel.after(0, "start", () => {
-      if (this.#incarnation !== incarnation) return;
+    // As all that happens to it: not at all if it dies before, and later if it stands still.
+    this.after(0, "start", () => {
       void Promise.resolve(this.#program(this)).catch(failed);
     });
   }

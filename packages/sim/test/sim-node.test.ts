@@ -55,6 +55,23 @@ describe("a node", () => {
     ]);
   });
 
+  it("N1: never begins a program that died, or stands still, in the moment of its start", async () => {
+    const begun: number[] = [];
+    const { world, run } = worldOf((node) => void begun.push(node.incarnation));
+    const a = nodeOf(world);
+    a.start();
+    a.crash("memory");
+    await run(5);
+    expect(begun).toEqual([]);
+    a.start();
+    a.pause();
+    await run(10);
+    expect(begun).toEqual([]);
+    a.resume("timers-first");
+    await run(15);
+    expect(begun).toEqual([2]);
+  });
+
   it("N2: puts off what would happen while it is paused, and does it at once when it goes on", async () => {
     const seen: string[] = [];
     const { world, run } = worldOf((node) => {
