@@ -193,7 +193,10 @@ export class Pipeline<T> implements AsyncIterable<T> {
    * Gives every item to a second sink as well: `branch` gets a pipeline of them and ends it. Both go at the pace of the
    * slower one; what fails in either ends the run. Without queues both get the same objects.
    */
-  tee(branch: (side: Pipeline<T>) => RunnablePipeline, options: PipelineStageOptions = {}): Pipeline<T> {
+  tee(
+    branch: (side: Pipeline<T>) => RunnablePipeline,
+    options: PipelineStageOptions = {},
+  ): Pipeline<T> {
     checkStage(options);
     this.#refuseWidth("tee");
     const entry: PlanNode<T> = { ...nodeOf<T>("tee", [], {}, outside), isEntry: true };
@@ -263,7 +266,8 @@ export class Pipeline<T> implements AsyncIterable<T> {
 
   /** Runs the pipeline and gives its items one by one. Whoever stops asking ends the run. Errors as `collect`. */
   async *iterate(options: PipelineOptions = {}): AsyncGenerator<T, void, undefined> {
-    for await (const chunk of this.iterateChunks(options)) yield* chunk;
+    // Not `yield*`: in an async generator that asks the array's iterator anew, and waits, for each item.
+    for await (const chunk of this.iterateChunks(options)) for (const item of chunk) yield item;
   }
 
   /** As `iterate`, by arrays that are not empty: a wait for each of them, not for each item. */

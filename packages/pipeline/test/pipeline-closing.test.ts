@@ -180,19 +180,24 @@ describe("Pipeline.run() ends", () => {
     it("calls that are under way in parallel are waited for when the run fails", async () => {
       const rig = new Rig();
       let underWay = 0;
+      let most = 0;
       const result = await rig.pump(
         rig
           .from(numbers(50))
           .parallel(4)
           .sink(async (n) => {
-            if (n === 6) throw new Error("no");
-            underWay++;
+            if (n === 4) {
+              await rig.later(1);
+              throw new Error("no");
+            }
+            most = Math.max(most, ++underWay);
             await rig.later(40);
             underWay--;
           })
           .run(edges),
       );
-      expect(about(result.error)).toEqual(["INVALID_ARGUMENT", "sink", 6]);
+      expect(about(result.error)).toEqual(["INVALID_ARGUMENT", "sink", 4]);
+      expect(most).toBe(4);
       expect(underWay).toBe(0);
     });
 
