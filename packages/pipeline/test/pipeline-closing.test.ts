@@ -442,6 +442,21 @@ describe("Pipeline.run() ends", () => {
     fabric[Symbol.dispose]();
   });
 
+  it("a queue whose lease is revoked while nothing goes through it: at once", async () => {
+    const rig = new Rig();
+    const fabric = rig.open();
+    const run = rig
+      .from<number>(never)
+      .sink(() => {})
+      .run({ edges: "queue", fabric });
+    await turn();
+    for (const lease of fabric.leases()) lease.revoke();
+    const { error, elapsedMs } = await rig.pump(run);
+    expect(about(error)).toEqual(["REVOKED", "sink", undefined]);
+    expect(elapsedMs).toBeLessThan(1_000);
+    fabric[Symbol.dispose]();
+  });
+
   it("a queue whose lease nobody renews: LEASE_EXPIRED", async () => {
     const rig = new Rig();
     const run = rig
