@@ -18,8 +18,13 @@ import { stageError, type PipelineRun, type StageBook } from "./pipeline-run.ts"
 /** How often the leases are renewed where no keeper does, in milliseconds. */
 const sweepEveryMs = 5;
 
+/** The keeper may have to wait for a processor that the stages want, too: this leaves it more than half of the TTL. */
+const policy = { renewAtFraction: 0.4 } as const;
+
 /** The queues of one run: where they are leased, and what keeps them. */
 export class EdgeDesk {
+  /** Resolves once there may be leases. */
+  readonly ready: Promise<void> | undefined;
   readonly #run: PipelineRun;
   readonly #fabric: Fabric;
   readonly #scope: LeaseScope;
@@ -32,8 +37,10 @@ export class EdgeDesk {
     this.#fabric = fabric;
     const own = options.renewals === undefined ? new RenewalManager(fabric) : undefined;
     const renewals = options.renewals === false ? undefined : (options.renewals ?? own);
-    this.#scope = new LeaseScope(renewals, { ttlMs: resolved.ttlMs });
+    this.#scope = new LeaseScope(renewals, { ttlMs: resolved.ttlMs, policy });
     this.#scope.join();
+    // Leases are kept by a thread beside this one: there are none before it is at work.
+    this.ready = renewals === undefined ? Promise.resolve() : fabric.keeper()?.ready;
     const unsubscribe = fabric.subscribe((event) => this.#onEvent.get(event.leaseId)?.(event));
     const stopSweeping = ports.timer.every(sweepEveryMs, () => {
       if (fabric.keeper() === undefined) renewals?.sweep(fabric.nowMs());

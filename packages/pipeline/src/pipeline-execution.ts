@@ -1,6 +1,7 @@
 /** Runs what a pipeline is: opens its stages, pulls at its ends, and tells how it went. */
 import { isFabricError } from "@selvage/fabric";
 import type { Chunk, MaybePromise } from "./pipeline-chunk.ts";
+import { EdgeDesk } from "./pipeline-edge.ts";
 import { resolvePipeline, type PipelineOptions, type PipelinePorts } from "./pipeline-options.ts";
 import { nameStages, Site, type Line, type PlanNode } from "./pipeline-plan.ts";
 import type { PipelineResult, StageResult } from "./pipeline-result.ts";
@@ -35,7 +36,7 @@ export class Execution<T> {
     const { clock } = run.ports;
     const startedAtMs = clock.nowMs();
     run.tell({ type: "started", stages: [...this.#names.values()] });
-    const lines = this.#open();
+    const lines = await this.#open();
     run.arm();
     const done = Promise.all(lines.map((line) => this.#drive(line)));
     const isDone = await Promise.race([done, run.givenUp]);
@@ -56,21 +57,25 @@ export class Execution<T> {
     };
   }
 
-  #open(): readonly Line[] {
-    const site = new Site(this.#run, this.#names);
+  async #open(): Promise<readonly Line[]> {
+    const run = this.#run;
+    const lines: Line[] = [];
     try {
+      const desk = run.resolved.edges === "queue" ? new EdgeDesk(run) : undefined;
+      await desk?.ready;
+      const site = new Site(run, this.#names, desk, lines);
       const { feed } = site.open(this.#root);
       if (this.#take !== undefined) {
-        const book = this.#run.book("sink", "sink");
+        const book = run.book("sink", "sink");
         const take = this.#take as (chunk: Chunk<never>) => MaybePromise<void>;
         site.add({ feed, book, take, end: undefined });
       }
     } catch (thrown) {
       // No room for a queue, say, or a stream that somebody else reads: nothing has been taken in.
       if (!isFabricError(thrown)) throw thrown;
-      this.#run.fail(thrown);
+      run.fail(thrown);
     }
-    return site.lines;
+    return lines;
   }
 
   // True when all of it has come through.

@@ -1,7 +1,7 @@
 /** A pipeline as it was written down: stages and what they read. Nothing is opened before a run. */
 import { FabricError, invalidArgument, jsonCodec, type Codec } from "@selvage/fabric";
 import type { Chunk, Feed, MaybePromise } from "./pipeline-chunk.ts";
-import { EdgeDesk, EdgeFeed } from "./pipeline-edge.ts";
+import { EdgeFeed, type EdgeDesk } from "./pipeline-edge.ts";
 import { stageError, type PipelineRun, type StageBook } from "./pipeline-run.ts";
 import type { StageKind } from "./pipeline-result.ts";
 
@@ -40,14 +40,22 @@ export interface Opened<T> {
 /** Opens the stages of one run, from the sources on. */
 export class Site {
   readonly run: PipelineRun;
-  readonly lines: Line[] = [];
+  readonly #lines: Line[];
   readonly #names: ReadonlyMap<PlanNode<never>, string>;
   readonly #entries = new Map<PlanNode<never>, Opened<unknown>>();
-  #desk: EdgeDesk | undefined;
+  readonly #desk: EdgeDesk | undefined;
 
-  constructor(run: PipelineRun, names: ReadonlyMap<PlanNode<never>, string>) {
+  /** `desk`: where the queues are leased; undefined: there are none. `lines`: where what is to be pulled goes. */
+  constructor(
+    run: PipelineRun,
+    names: ReadonlyMap<PlanNode<never>, string>,
+    desk: EdgeDesk | undefined,
+    lines: Line[],
+  ) {
+    this.#lines = lines;
     this.run = run;
     this.#names = names;
+    this.#desk = desk;
   }
 
   /** Opens a stage, and before it what it reads. A stage that two others read is opened for each. */
@@ -71,13 +79,12 @@ export class Site {
 
   /** Pulls a feed for its own sake. */
   add(line: Line): void {
-    this.lines.push(line);
+    this.#lines.push(line);
   }
 
   #join<T>(feed: Feed<T>, writer: StageBook, reader: StageBook): Feed<T> {
-    const { resolved, options, ports } = this.run;
-    if (resolved.edges === "fused") return feed;
-    this.#desk ??= new EdgeDesk(this.run);
+    const { options, ports } = this.run;
+    if (this.#desk === undefined) return feed;
     const codec = (writer.codec ?? options.codec ?? ports.codec ?? json) as Codec<T>;
     return new EdgeFeed(this.run, this.#desk, feed, { writer, reader, codec });
   }
