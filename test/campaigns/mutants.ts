@@ -4,6 +4,7 @@ import { dagMutants } from "./mutants/dag-mutants.ts";
 import { fabricMutants } from "./mutants/fabric-mutants.ts";
 import { failoverMutants } from "./mutants/failover-mutants.ts";
 import { interleavingsMutants } from "./mutants/interleavings-mutants.ts";
+import { stagesMutants } from "./mutants/stages-mutants.ts";
 import type { Mutant } from "./mutants/mutant.ts";
 
 export type { Mutant };
@@ -15,4 +16,5 @@ export const mutants: readonly Mutant[] = [
   ...fabricMutants,
   ...dagMutants,
   ...interleavingsMutants,
+  ...stagesMutants,
 ];
