@@ -31,6 +31,8 @@ interface Sizes {
   readonly keys: number;
   readonly valueBytes: number;
   readonly pauseMs: number;
+  /** Longest that an operation of a disk takes. */
+  readonly diskMs: number;
   readonly kinds: readonly FaultKind[];
 }
 
@@ -43,8 +45,9 @@ function sizesOf(random: RandomStream): Sizes {
     nodes: ["a", "b", "c"],
     keys: random.spread(1, 30),
     // Up to three sectors: so a slot may be torn.
-    valueBytes: random.spread(16, 1_400),
+    valueBytes: random.between(1, 1_400),
     pauseMs: random.spread(1_000, 8_000),
+    diskMs: random.spread(1, 40),
     kinds: [...SURVIVABLE, ...beyond],
   };
 }
@@ -166,7 +169,6 @@ class Keeper {
     }
     sometimes("damage was told", durable.recovered !== undefined);
     ledger.check("J1: Durable", durable.value.version, this.#isLiedTo());
-    this.#node.record("journal.opened", { what: "durable" });
     for (;;) {
       const filler = "x".repeat(this.#node.random.below(this.#sizes.valueBytes));
       await durable.mutate(({ version }) => ({ version: version + 1, filler }));
@@ -257,6 +259,8 @@ class Keeper {
   async #stubbornly<T>(act: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++)
       try {
+        // Where a crash meets what is under way.
+        this.#node.record("journal.asked");
         return await act();
       } catch (thrown) {
         if (!isFabricError(thrown) || thrown.code !== "STORE_UNAVAILABLE") throw thrown;
@@ -278,6 +282,7 @@ class Keeper {
 
 async function program(node: SimNode, world: World, known: Known, sizes: Sizes): Promise<void> {
   const { kernel } = world;
+  node.disks.setCondition({ slowMs: sizes.diskMs });
   const isLiedTo = (): boolean =>
     ["disk.flipped", "disk.misdirected", "disk.lied"].some((kind) => kernel.count(kind) > 0);
   for (;;) {
@@ -339,6 +344,7 @@ export const campaign: Campaign = {
   name: "journal",
   swarm(random) {
     const { nodes, kinds } = sizesOf(random);
+    // Three times as many crashes: few of them meet a write that is under way.
     const disk: readonly FaultKind[] = ["crash", "diskSlow", "diskFull", "shortIo"];
     const failing: readonly FaultKind[] = [
       "syncError",
@@ -349,13 +355,18 @@ export const campaign: Campaign = {
     ];
     return {
       nodes,
-      kinds: kinds.filter(
-        (kind) => kind === "pause" || disk.includes(kind) || failing.includes(kind),
-      ),
+      kinds: [
+        ...kinds.filter(
+          (kind) => kind === "pause" || disk.includes(kind) || failing.includes(kind),
+        ),
+        "crash",
+        "crash",
+      ],
       moments: [
         "disk.synced",
         "journal.acked",
-        "journal.opened",
+        "journal.asked",
+        "journal.asked",
         "node.started",
         "lease.granted",
         "disk.lost",
