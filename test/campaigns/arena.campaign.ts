@@ -304,13 +304,19 @@ async function churn(node: SimNode, fabric: Fabric): Promise<void> {
     return got;
   };
   const some = [await lease(), await lease()];
-  for (const one of some) one.release();
-  await node.sleep(random.spread(1, 2_000) / 1_000);
+  // The upper one first: the file is being cut above the lower one when that one ends.
+  for (const one of some.toReversed()) {
+    one.release();
+    await node.sleep(random.spread(1, 1_000) / 1_000);
+  }
   const last = [await lease()];
   await node.sleep(random.between(1, 5));
-  // What was given back below the last one is not cut off with it.
-  last.push(await lease());
-  for (const one of last) one.release();
+  try {
+    // What was given back below the last one is not cut off with it, and among these.
+    for (let more = 0; more < 6; more++) last.push(await lease());
+  } finally {
+    for (const one of last) one.release();
+  }
   sometimes("blocks were leased while others were given back");
 }
 
