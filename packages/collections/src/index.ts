@@ -34,7 +34,7 @@ export type {
 } from "./queue-options.ts";
 export { Payload } from "./payload.ts";
 export { RingNotes } from "./ring-notes.ts";
-export type { FirstValue } from "./ring-notes.ts";
+export type { FirstValue, RingAsking } from "./ring-notes.ts";
 export { numberCodec, stringCodec } from "./slot-codecs.ts";
 export type { SlotCodec } from "./slot-codecs.ts";
 export { expectCode, expectSame } from "./store-conformance.ts";

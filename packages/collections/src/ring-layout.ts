@@ -4,8 +4,9 @@
  * ```
  *  byte    0  magic "SVQ1"     4 version      8 kind         12 capacity    16 stride     20 units    24 checksum
  *         32  number of the first value, two words, and their checksum: `ring-notes.ts`
- *        128  tail, published  132 items pushed, published     line of the producers
- *        256  head, published  260 items popped, published     264 items acknowledged      line of the consumers
+ *        128  tail, published  132 items pushed, published     136 the same, once the tail says so      line of the producers
+ *        256  head, published  260 items popped, published     264 the same, once the head says so      line of the consumers
+ *        272  items acknowledged, and their checksum
  *        384  producer: thread entry + 1   388 its nonce   392 claim that is open   396 last claim   400 claims skipped
  *             404 values lost with their consumer
  *        512  consumer: thread entry + 1   516 its nonce       520 it asks for a new ring
@@ -51,7 +52,9 @@ export const TAIL = 32;
 export const TAIL_COUNT = 33;
 export const HEAD = 64;
 export const HEAD_COUNT = 65;
-export const ACKNOWLEDGED = 66;
+/** From a count to the word that is stored after the position: the two differ where a thread died in between. */
+export const SETTLED = 1;
+export const ACKNOWLEDGED = 68;
 export const PRODUCER = 96;
 export const CLAIM = 98;
 export const CLAIM_LAST = 99;

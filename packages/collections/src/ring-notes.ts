@@ -3,6 +3,8 @@
  * longer stream the first one is, how many have been dealt with, and that a new ring is wanted. The ring gives these
  * words no meaning.
  *
+ * Every word but a count of values carries what shows that it was written so: a stray write is found, and not believed.
+ *
  * N1: counts are of this ring, and whoever keeps a stream going leaves a ring before 2^31 values: they never wrap.
  * N2: the number of the first value is written once, before its checksum; without that it is not there.
  */
@@ -15,9 +17,12 @@ import {
   ENDED,
   FIRST,
   HEAD_COUNT,
+  SETTLED,
   TAIL_COUNT,
 } from "./ring-layout.ts";
 
+/** A pair of words may be stored between two loads. */
+const looksMax = 1_000;
 const lowRange = 2 ** 32;
 const salt = 0x5eaf_00d1;
 // In the high word, above what a number has there.
@@ -29,6 +34,9 @@ export interface FirstValue {
   /** True when numbers begin anew: how many came between the last value before and this one is not known. */
   readonly isAnew: boolean;
 }
+
+/** Why the consumer asks for a new ring: it needs what was taken from this one by another, or has found it damaged. */
+export type RingAsking = "behind" | "corrupt";
 
 /** The notes of one ring. Every access throws the lease's errors once that has ended. */
 export class RingNotes {
@@ -61,42 +69,73 @@ export class RingNotes {
     return { number, isAnew: (high & anewBit) !== 0 };
   }
 
-  /** How many values were published. */
+  /**
+   * How many values were published. @throws FabricError `CORRUPT_RECORD`: unknown, because a producer died while it published,
+   * or because of a stray write.
+   */
   get published(): number {
-    return this.#load(TAIL_COUNT) >>> 0;
+    return this.#count(TAIL_COUNT);
   }
 
-  /** How many values were popped, and their room given back. */
+  /** How many values were popped, and their room given back. Errors as `published`. */
   get popped(): number {
-    return this.#load(HEAD_COUNT) >>> 0;
+    return this.#count(HEAD_COUNT);
   }
 
-  /** How many values the consumer has dealt with. */
+  /** How many values the consumer has dealt with. @throws FabricError `CORRUPT_RECORD`. */
   get acknowledged(): number {
-    return this.#load(ACKNOWLEDGED) >>> 0;
+    for (let looks = 0; looks < looksMax; looks++) {
+      const count = this.#load(ACKNOWLEDGED);
+      const mark = this.#load(ACKNOWLEDGED + 1);
+      if (count === 0 && mark === 0) return 0;
+      if (mark === markOf(count, ACKNOWLEDGED)) return count >>> 0;
+    }
+    throw damaged("nobody has acknowledged so many values");
   }
   set acknowledged(count: number) {
-    this.#store(ACKNOWLEDGED, count | 0);
+    this.#lease.assertLive();
+    const { words } = this.#region.memory;
+    const at = baseOf(this.#region) + ACKNOWLEDGED;
+    // In one step: whoever reads in between would take it for damage. There is one who writes.
+    while (
+      !words.compareExchangePair(
+        at,
+        words.load(at),
+        words.load(at + 1),
+        count | 0,
+        markOf(count | 0, ACKNOWLEDGED),
+      )
+    );
   }
 
-  /** Whether the consumer asks for a new ring. */
-  get isAsked(): boolean {
-    return this.#load(ASKED) !== 0;
+  /** Why the consumer asks for a new ring, if it does. */
+  get asked(): RingAsking | undefined {
+    const why = this.#load(ASKED);
+    if (why === 0) return undefined;
+    return why === 1 ? "behind" : "corrupt";
   }
 
   /** Asks for a new ring. */
-  ask(): void {
-    this.#store(ASKED, 1);
+  ask(why: RingAsking): void {
+    this.#store(ASKED, why === "behind" ? 1 : 2);
   }
 
-  /** Whether the stream ends with what is in the ring. Said before it is closed. */
-  get isEnded(): boolean {
-    return this.#load(ENDED) !== 0;
+  /** Whether the stream ends with the ring's first `count` values. */
+  isEndedAt(count: number): boolean {
+    return this.#load(ENDED) === markOf(count | 0, ENDED);
   }
 
-  /** Says that the stream ends with what is in the ring. */
-  end(): void {
-    this.#store(ENDED, 1);
+  /** Says that the stream ends with the ring's first `count` values: those are all. Said before it is closed. */
+  end(count: number): void {
+    this.#store(ENDED, markOf(count | 0, ENDED));
+  }
+
+  #count(at: number): number {
+    const count = this.#load(at);
+    // Stored before the position, and after it.
+    if (this.#load(at + SETTLED) !== count)
+      throw damaged("how many values it has carried is unknown");
+    return count >>> 0;
   }
 
   #load(at: number): number {
@@ -108,6 +147,11 @@ export class RingNotes {
     this.#lease.assertLive();
     this.#region.memory.words.store(baseOf(this.#region) + at, value);
   }
+}
+
+// Never 0.
+function markOf(count: number, at: number): number {
+  return checksumOf(count, at);
 }
 
 // Never 0.

@@ -41,6 +41,7 @@ import {
   RING_HEADER_BYTES,
   ringUnits,
   ROOM_BELL,
+  SETTLED,
   SKIPPED,
   TAIL,
   TAIL_COUNT,
@@ -138,6 +139,7 @@ abstract class Side implements Flushable {
     this.unpublished = 0;
     this.plain[this.#countAt] = this.count | 0;
     this.words.store(this.#positionAt, this.at + this.lap);
+    this.plain[this.#countAt + SETTLED] = this.count | 0;
     this.#bell.ring();
   }
 
@@ -155,6 +157,13 @@ abstract class Side implements Flushable {
     } finally {
       this.#site.unpin(this.#slot);
     }
+  }
+
+  /** Publishes, and holds the position that others see against this side's own. @throws FabricError `CORRUPT_RECORD`. */
+  assertWhole(): void {
+    this.publish();
+    if (this.words.load(this.#positionAt) === this.at + this.lap) return;
+    throw damaged("its head or tail is not where it was put");
   }
 
   /** Publishes, and lets another handle have this role. */

@@ -24,7 +24,7 @@ import {
 } from "./block-edge-peer.ts";
 import type { LostItems } from "./edge-events.ts";
 import { sleep } from "./edge-home.ts";
-import type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";
+import type { EdgeWaitOptions } from "./edge-waits.ts";
 
 /** How a consumer's end behaves. */
 export interface BlockConsumerOptions<T> extends BlockEdgeOptions<T> {

@@ -22,7 +22,7 @@ import {
 } from "./block-edge-peer.ts";
 import { BatchSlots, itemBytes, slotRoom, type EdgeBatch } from "./block-edge-batches.ts";
 import { sleep } from "./edge-home.ts";
-import type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";
+import type { EdgeWaitOptions } from "./edge-waits.ts";
 
 /** How a producer's end behaves. */
 export interface BlockProducerOptions<T> extends BlockEdgeOptions<T> {

@@ -88,7 +88,8 @@ export interface EdgeOptions {
   readonly acknowledge?: "auto" | "manual";
   /**
    * Sequence number of the next item of this end: for a producer that resumes, of the next item that it will push; for a
-   * consumer, of the first that it has not dealt with. A producer that cannot know says `"unknown"`. Default: what the ring says.
+   * consumer, of the first that it has not dealt with. An end that cannot know says `"unknown"`: then what may be missing is told
+   * as lost. Default: what the ring says; for a producer at a blank ring that is not the record's first, `"unknown"`.
    */
   readonly from?: number | "unknown";
   /** Keeps the ring's lease alive. Default: nobody does, and the edge moves each time that it ends. */

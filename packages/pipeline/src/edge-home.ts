@@ -45,16 +45,19 @@ export interface EdgeShape<T> {
   readonly options: QueueOptions;
 }
 
+/** Is called with a ring before anybody may count on it. */
+export type PrepareRing<T> = (queue: FabricQueue<T>, generation: number) => void;
+
 /** Gives an edge its rings, one after the other. */
 export interface EdgeHome<T> {
   readonly generation: number;
   /** Whether it makes rings, and so gives them back. */
   readonly isMaker: boolean;
   /**
-   * The next ring: `prepare` is called with it before anybody else is told of it, or may count on it. Resolves with
-   * undefined when there is none yet: to be asked again.
+   * The next ring: `prepare` is called with it, and the generation that it is to have, before anybody else is told of it, or may
+   * count on it. Resolves with undefined when there is none yet: to be asked again.
    */
-  next(prepare: (queue: FabricQueue<T>) => void): Promise<EdgeRing<T> | EdgeEnd | undefined>;
+  next(prepare: PrepareRing<T>): Promise<EdgeRing<T> | EdgeEnd | undefined>;
   /** Says for good that the stream ends before number `endedAt`. Nothing, for whoever only reads. */
   end(queue: FabricQueue<T>, endedAt: number): Promise<void>;
 }
@@ -80,12 +83,12 @@ export class WriterHome<T> implements EdgeHome<T> {
     return this.#writer.generation;
   }
 
-  async next(prepare: (queue: FabricQueue<T>) => void): Promise<EdgeRing<T>> {
+  async next(prepare: PrepareRing<T>): Promise<EdgeRing<T>> {
     const { capacity, stride, codec, options } = this.#shape;
     const lease = await this.#acquire(FabricQueue.bytesFor(capacity, stride, options));
     try {
       const queue = new FabricQueue(lease, capacity, stride, codec, options);
-      prepare(queue);
+      prepare(queue, this.#writer.generation + 1);
       const { generation } = await this.#writer.publish(locatorOf(queue));
       return { queue, generation };
     } catch (error) {
@@ -108,19 +111,16 @@ export class ReaderHome<T> implements EdgeHome<T> {
   readonly #reader: EdgeReader;
   readonly #codec: Codec<T>;
   readonly #resolve: (locator: QueueLocator) => MemLease | Promise<MemLease>;
-  readonly #isSender: () => boolean;
   #found: HandoffState | undefined;
 
   constructor(
     reader: EdgeReader,
     codec: Codec<T>,
     resolve: (locator: QueueLocator) => MemLease | Promise<MemLease>,
-    isSender: () => boolean,
   ) {
     this.#reader = reader;
     this.#codec = codec;
     this.#resolve = resolve;
-    this.#isSender = isSender;
   }
 
   get generation(): number {
@@ -129,7 +129,7 @@ export class ReaderHome<T> implements EdgeHome<T> {
 
   async end(): Promise<void> {}
 
-  async next(prepare: (queue: FabricQueue<T>) => void): Promise<EdgeRing<T> | EdgeEnd | undefined> {
+  async next(prepare: PrepareRing<T>): Promise<EdgeRing<T> | EdgeEnd | undefined> {
     this.#found = (await this.#reader.poll()) ?? this.#found;
     const state = this.#found;
     if (state === undefined) return undefined;
@@ -138,9 +138,7 @@ export class ReaderHome<T> implements EdgeHome<T> {
     let queue: FabricQueue<T>;
     try {
       queue = FabricQueue.attach(await this.#resolve(queueLocatorOf(state)), this.#codec);
-      // Whose producer has not begun: until then nothing of it can be told.
-      if (!this.#isSender() && queue.notes().first() === undefined) return undefined;
-      prepare(queue);
+      prepare(queue, state.generation);
     } catch (error) {
       if (!isGone(error)) throw error;
       // That ring is over too: the next generation tells of another.

@@ -5,7 +5,7 @@
  * and gives back the memory that it had taken.
  * Invariant E6: a move ends: in a new ring, or in an error that every call then throws.
  */
-import type { FabricQueue } from "@selvage/collections";
+import type { FabricQueue, RingAsking } from "@selvage/collections";
 import { FabricError, isFabricError, type Timer } from "@selvage/fabric";
 import { resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
 import {
@@ -42,8 +42,12 @@ export class EdgeMover<T> {
   readonly #options: EdgeOptions;
   readonly #retry: RetryPolicy;
   readonly #stopLooking: () => void;
+  // Called whenever this end leaves a ring, so that nobody goes on there.
+  readonly #onLeft: () => void;
   #queue: FabricQueue<T> | undefined;
   #generation: number;
+  // The ring before, while the consumer has yet to take from it what a producer before this one put there.
+  #draining: FabricQueue<T> | undefined;
   #moving: Promise<void> | undefined;
   #failure: FabricError | undefined;
   #isLeft = false;
@@ -58,7 +62,9 @@ export class EdgeMover<T> {
     home: EdgeHome<T>,
     clock: EdgeClock,
     options: EdgeOptions,
+    letGo: () => void,
   ) {
+    this.#onLeft = letGo;
     this.#queue = queue;
     this.#home = home;
     this.#generation = home.generation;
@@ -88,6 +94,11 @@ export class EdgeMover<T> {
     return this.#moving ?? Promise.resolve();
   }
 
+  /** Whether the consumer has yet to leave a ring that only it has. */
+  get isDraining(): boolean {
+    return this.#draining !== undefined;
+  }
+
   /** Whether the stream has ended, and everything in it was popped here. */
   get isOver(): boolean {
     return this.#isOver;
@@ -102,7 +113,7 @@ export class EdgeMover<T> {
     const cause = isFabricError(error) ? causes[error.code] : undefined;
     if (cause === undefined) throw error;
     // The producer may not have seen it.
-    if (cause === "corrupt") this.#ask();
+    if (cause === "corrupt") this.#ask("corrupt");
     void this.move(cause);
   }
 
@@ -115,18 +126,25 @@ export class EdgeMover<T> {
   /** Moves to the next ring if there is one already. @throws what finding it threw. */
   async follow(): Promise<void> {
     if (this.#moving !== undefined) return this.#moving;
-    const ring = await this.#home.next((queue) => this.ends.sender?.bind(queue));
+    const ring = await this.#home.next((queue, generation) =>
+      this.ends.sender?.bind(queue, generation),
+    );
+    if (ring === undefined) return;
     // Another call may have been quicker.
-    if (ring === undefined || this.#moving !== undefined) return;
+    if (this.#moving !== undefined || this.#isLeft) {
+      if ("queue" in ring) leave(ring.queue);
+      return;
+    }
     if ("endedAt" in ring) this.#end(ring);
     else this.#adopt(ring);
   }
 
-  /** Nothing follows: this end has popped the last item. Idempotent. */
-  finish(): void {
-    if (this.#isOver) return;
+  /**
+   * This end has popped the last item. It stays until the record says that the stream is over: what it has acknowledged may go
+   * with its ring before the producer hears of it.
+   */
+  popLast(): void {
     this.#isOver = true;
-    this.leave();
   }
 
   /** Says for good that nothing follows number `endedAt`, and gives the ring's memory back. */
@@ -135,6 +153,7 @@ export class EdgeMover<T> {
     const { queue } = this;
     if (queue !== undefined) await this.#home.end(queue, endedAt);
     this.#isOver = true;
+    if (this.#draining !== undefined) this.#endDrain(this.#draining);
     this.leave();
     if (this.#home.isMaker) queue?.lease.release();
   }
@@ -168,6 +187,8 @@ export class EdgeMover<T> {
     this.#stopLooking();
     const queue = this.#queue;
     this.#queue = undefined;
+    this.#onLeft();
+    if (this.#draining !== undefined) leave(this.#draining);
     if (queue === undefined) return;
     if (this.#home.isMaker) this.#options.renewals?.unregister(queue.lease.leaseId);
     leave(queue);
@@ -185,13 +206,15 @@ export class EdgeMover<T> {
     const begunMs = this.clock.nowMs();
     const old = this.#queue;
     this.#queue = undefined;
+    this.#onLeft();
     this.#failure = undefined;
     this.tell({ type: "relocating", cause, generation: this.generation });
     const { sender } = this.ends;
-    if (this.#home.isMaker) sender?.seal();
+    const isNeeded = this.#home.isMaker && sender?.seal() === true;
     const replayedBefore = sender?.replayed ?? 0;
     const ring = await this.#next();
-    if (old !== undefined) this.#letGo(old);
+    if (old !== undefined && isNeeded && ring !== undefined) this.#drain(old);
+    else if (old !== undefined) this.#letGo(old);
     if (ring === undefined) return;
     if ("endedAt" in ring) return this.#end(ring);
     this.#stallMsLast = this.clock.nowMs() - begunMs;
@@ -213,7 +236,9 @@ export class EdgeMover<T> {
     let failures = 0;
     for (let looks = 0; !this.#isLeft; looks++) {
       try {
-        const ring = await this.#home.next((queue) => this.ends.sender?.bind(queue));
+        const ring = await this.#home.next((queue, generation) =>
+          this.ends.sender?.bind(queue, generation),
+        );
         if (ring !== undefined && this.#isLeft && "queue" in ring) {
           leave(ring.queue);
           if (this.#home.isMaker) ring.queue.lease.release();
@@ -236,6 +261,7 @@ export class EdgeMover<T> {
   #adopt(ring: EdgeRing<T>): void {
     const before = this.#queue;
     if (before !== undefined) this.#letGo(before);
+    this.#onLeft();
     this.#queue = ring.queue;
     this.#generation = ring.generation;
     this.#rebinds++;
@@ -250,11 +276,17 @@ export class EdgeMover<T> {
 
   #end({ endedAt }: EdgeEnd): void {
     this.ends.receiver?.endAt(endedAt);
-    this.finish();
+    this.#isOver = true;
+    this.leave();
   }
 
   #keep({ lease }: FabricQueue<T>): void {
-    if (this.#home.isMaker) this.#options.renewals?.register(lease.leaseId, lease.expiresAtMs);
+    if (!this.#home.isMaker) return;
+    try {
+      this.#options.renewals?.register(lease.leaseId, lease.expiresAtMs);
+    } catch {
+      // Over already: the next look at it moves on.
+    }
   }
 
   #letGo(queue: FabricQueue<T>): void {
@@ -264,7 +296,21 @@ export class EdgeMover<T> {
     queue.lease.release();
   }
 
+  // A ring that holds what only it has stays until the consumer has left it, or its lease has run out.
+  #drain(queue: FabricQueue<T>): void {
+    const before = this.#draining;
+    if (before !== undefined) this.#letGo(before);
+    this.#options.renewals?.unregister(queue.lease.leaseId);
+    this.#draining = queue;
+  }
+
+  #endDrain(queue: FabricQueue<T>): void {
+    this.#draining = undefined;
+    this.#letGo(queue);
+  }
+
   #fail(error: unknown): undefined {
+    if (this.#draining !== undefined) this.#endDrain(this.#draining);
     const { sender } = this.ends;
     const { code, details } = isFabricError(error)
       ? error
@@ -279,9 +325,9 @@ export class EdgeMover<T> {
     return undefined;
   }
 
-  #ask(): void {
+  #ask(why: RingAsking): void {
     try {
-      this.ends.receiver?.ask();
+      this.ends.receiver?.ask(why);
     } catch {
       // Gone meanwhile: then the producer sees that by itself.
     }
@@ -292,19 +338,35 @@ export class EdgeMover<T> {
     const queue = this.#queue;
     if (queue === undefined || this.#moving !== undefined || this.#failure !== undefined) return;
     try {
-      const { sender, receiver } = this.ends;
-      queue.lease.assertLive();
-      receiver?.tell();
-      if (sender === undefined) return;
-      sender.takeAcknowledged();
-      sender.catchUp();
-      if (sender.isAsked) void this.move("consumer-died");
-      else if (sender.isWorn) void this.move("renumbered");
+      this.#lookAt(queue);
     } catch (error) {
-      if (isFabricError(error) && causes[error.code] !== undefined) this.lapsed(error);
-      // Revoked: whoever calls is told. But another may have been admitted again.
-      else if (!this.#home.isMaker) void this.follow().catch(() => {});
+      const code = isFabricError(error) ? error.code : undefined;
+      if (code !== undefined && causes[code] !== undefined) this.lapsed(error);
+      // Whoever calls is told. But another may have been admitted again.
+      else if (code === "REVOKED" && !this.#home.isMaker) void this.follow().catch(() => {});
     }
+  }
+
+  #lookAt(queue: FabricQueue<T>): void {
+    const { sender, receiver } = this.ends;
+    const draining = this.#draining;
+    queue.assertWhole();
+    if (draining !== undefined && (sender?.isRead !== false || isDrained(draining)))
+      this.#endDrain(draining);
+    if (sender !== undefined) {
+      const { asked } = sender;
+      if (asked !== undefined && this.#home.isMaker)
+        return void this.move(asked === "behind" ? "consumer-died" : "corrupt");
+      sender.assertWhole();
+      if (sender.hasJoined) {
+        sender.takeAcknowledged();
+        sender.catchUp();
+      }
+      if (sender.isWorn && this.#home.isMaker) return void this.move("renumbered");
+    }
+    // What comes again, so that nothing stands in its producer's way.
+    if (this.#isOver && receiver?.join() === true) receiver.pop();
+    receiver?.look();
   }
 }
 
@@ -313,6 +375,18 @@ const causes: Readonly<Record<string, RelocationCause | undefined>> = {
   DISCONNECTED: "disconnected",
   CORRUPT_RECORD: "corrupt",
 };
+
+// Whether everything in a ring has been dealt with, or is gone.
+function isDrained<T>(queue: FabricQueue<T>): boolean {
+  if (!queue.lease.isLive) return true;
+  try {
+    const notes = queue.notes();
+    return notes.acknowledged >= notes.published;
+  } catch {
+    // Somebody may be publishing.
+    return false;
+  }
+}
 
 // What no other try would change.
 function isFinal(error: unknown): boolean {

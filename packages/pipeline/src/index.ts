@@ -19,7 +19,7 @@ export type {
 } from "./edge-events.ts";
 export type { EdgeFabric, EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
 export { RelocatableQueueEdge } from "./relocatable-queue-edge.ts";
-export type { EdgeWaitOptions } from "./relocatable-queue-edge.ts";
+export type { EdgeWaitOptions } from "./edge-waits.ts";
 export { BlockEdgeConsumer } from "./block-edge-consumer.ts";
 export type { BlockConsumerOptions } from "./block-edge-consumer.ts";
 export type { BlockEdgeOptions } from "./block-edge-peer.ts";

@@ -4,9 +4,9 @@ import {
   fabricOf,
   FabricError,
   invalidArgument,
+  isFabricError,
   rawCodec,
   regionOf,
-  type AbortSignalLike,
   type Codec,
 } from "@selvage/fabric";
 import { FenceEpoch, type QueueLocator } from "@selvage/fence";
@@ -15,7 +15,6 @@ import {
   type EdgeAttachOptions,
   type EdgeOptions,
   type EdgeStats,
-  type LostItems,
   type RelocationCause,
 } from "./edge-events.ts";
 import {
@@ -38,20 +37,11 @@ import {
   resolveOf,
 } from "./edge-options.ts";
 import { EdgeReceiver } from "./edge-receiver.ts";
-import { BELL_MS_MAX, blockOn, nothingFound, streamIsOver } from "./edge-waits.ts";
-import { EdgeSender } from "./edge-sender.ts";
-
-/** How long to wait. */
-export interface EdgeWaitOptions {
-  /** In milliseconds. Default: as long as it takes. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignalLike;
-}
+import { BELL_MS_MAX, blockOn, findRing, waitFor, type EdgeWaitOptions } from "./edge-waits.ts";
+import { EdgeSender, firstOf } from "./edge-sender.ts";
 
 /** While only an acknowledgement would help. */
 const acknowledgeMs = 1;
-/** Numbers begin anew so far apart: no generation carries as many items. */
-const anewStep = 2 ** 32;
 
 /**
  * One end of an edge, or both: a `FabricQueue` that is replaced when it is lost, without the stages noticing more than a pause.
@@ -129,13 +119,16 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       const shape = { capacity, stride, codec, options: { records } };
       home = new WriterHome(handoff, shape, acquireOf(fabric, options));
     } else if (isReader(handoff)) {
-      const isSender = (): boolean => this.#mover.ends.sender !== undefined;
-      home = new ReaderHome(handoff, codec, resolveOf(fabric, options), isSender);
+      home = new ReaderHome(handoff, codec, resolveOf(fabric, options));
     } else throw invalidArgument("handoff", "a HandoffWriter or a HandoffReader", handoff);
     this.#isWriter = home.isMaker;
-    this.#mover = new EdgeMover(queue, home, this.#clock, options);
+    const letGo = (): void => {
+      [this.#pushing, this.#popping] = [undefined, undefined];
+    };
+    this.#mover = new EdgeMover(queue, home, this.#clock, options, letGo);
     // At once: whoever makes the next ring knows what it begins with.
     if (home.isMaker) this.#openSender(queue);
+    else this.#openReceiver(queue);
   }
 
   /**
@@ -150,20 +143,10 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
   ): Promise<RelocatableQueueEdge<T>> {
     const { codec = rawCodec as unknown as Codec<T>, timeoutMs = attachMs, signal } = options;
     const resolve = resolveOf(fabric, options);
-    const home = new ReaderHome(reader, codec, resolve, () => false);
-    const untilMs = fabric.nowMs() + timeoutMs;
-    for (;;) {
-      if (signal?.aborted === true) throw signal.reason;
-      const ring = await home.next(() => {});
-      if (ring !== undefined && "endedAt" in ring) throw streamIsOver(ring.endedAt);
-      if (ring !== undefined)
-        return new RelocatableQueueEdge(ring.queue, locatorOf(ring.queue), reader, {
-          ...options,
-          resolve,
-        });
-      if (fabric.nowMs() >= untilMs) throw nothingFound(reader.generation, timeoutMs);
-      await sleep(fabric.timer, Math.min(options.tickMs ?? EDGE_TICK_MS, timeoutMs));
-    }
+    const home = new ReaderHome(reader, codec, resolve);
+    const tickMs = Math.min(options.tickMs ?? EDGE_TICK_MS, timeoutMs);
+    const queue = await findRing(home, fabric, { timeoutMs, signal, tickMs });
+    return new RelocatableQueueEdge(queue, locatorOf(queue), reader, { ...options, resolve });
   }
 
   /** Where a queue is, to be published. */
@@ -182,11 +165,11 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
    * has ended the edge: `STALE_EPOCH` (another writer has it), or why it could not move.
    */
   push(value: T): boolean {
-    const sender = this.#pushing ?? this.#toPush();
-    if (sender === undefined) return false;
     try {
-      return sender.push(value);
+      const sender = this.#pushing ?? this.#toPush();
+      return sender !== undefined && sender.push(value);
     } catch (error) {
+      if (this.#isClosed) throw error;
       this.#lapsed(error);
       return false;
     }
@@ -198,7 +181,8 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
     const before = this.#sending;
     const mine = (async () => {
       await before;
-      return this.#wait(
+      return waitFor(
+        this.#clock,
         () => this.push(value) || undefined,
         options,
         () => this.#roomSoon(),
@@ -218,9 +202,9 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
    * @throws FabricError `DECODE` (the item has been taken out), `CONFLICT`, `REVOKED`, as `FabricQueue.pop`; what has ended the edge.
    */
   pop(): T | undefined {
-    const receiver = this.#popping ?? this.#toPop();
-    if (receiver === undefined) return undefined;
     try {
+      const receiver = this.#popping ?? this.#toPop();
+      if (receiver === undefined) return undefined;
       const value = receiver.pop();
       if (value === undefined && receiver.isSealed) this.#sealed(receiver);
       return value;
@@ -232,9 +216,9 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
 
   /** As `pop`, to the front of `target`: how many bytes the item has, or -1. Allocates nothing. */
   popInto(target: Uint8Array): number {
-    const receiver = this.#popping ?? this.#toPop();
-    if (receiver === undefined) return -1;
     try {
+      const receiver = this.#popping ?? this.#toPop();
+      if (receiver === undefined) return -1;
       const bytes = receiver.popInto(target);
       if (bytes < 0 && receiver.isSealed) this.#sealed(receiver);
       return bytes;
@@ -247,7 +231,8 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
   /** As `pop`, waiting: undefined when the time was up, or the stream is over. */
   async popAsync(options: EdgeWaitOptions | number = {}): Promise<T | undefined> {
     const wait = typeof options === "number" ? { timeoutMs: options } : options;
-    return this.#wait(
+    return waitFor(
+      this.#clock,
       () => this.pop(),
       wait,
       () => this.#itemSoon(),
@@ -283,19 +268,30 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
     return (this.#mover.ends.receiver?.expected ?? 0) - 1;
   }
 
-  /** Number of the item that is pushed next. From where a source goes on. */
+  /** Number of the item that is pushed next: from where a source goes on. Looks for it where nothing was pushed here yet. */
   get nextSequence(): number {
+    try {
+      if (this.#pushing === undefined && this.#mover.ends.sender?.hasJoined !== true)
+        this.#joined();
+    } catch {
+      // Whoever pushes hears of it.
+    }
     return this.#mover.ends.sender?.next ?? 0;
   }
 
   /** With `acknowledge: "manual"`: all items up to number `sequence`, the last one that was popped, have been dealt with. */
   acknowledge(sequence: number = this.sequence): void {
-    const receiver = this.#popping ?? this.#toPop();
-    // While the edge moves: they come again, and are dropped.
-    if (receiver === undefined) return;
+    const { receiver } = this.#mover.ends;
     if (!Number.isSafeInteger(sequence) || sequence > this.sequence)
       throw invalidArgument("sequence", "the number of an item that was popped", sequence);
-    receiver.acknowledge(sequence);
+    try {
+      receiver?.acknowledge(sequence);
+      // Nobody else does any more.
+      if (this.isOver) receiver?.tell();
+    } catch (error) {
+      // While the edge moves it is noted, and told in the ring that comes.
+      if (this.#popping !== undefined) this.#lapsed(error);
+    }
   }
 
   /** True once the stream has been closed, and everything in it was popped. */
@@ -304,13 +300,11 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
   }
 
   /**
-   * With a writer: moves to a new ring. With a reader: looks at the record, and goes to a newer ring where there is one. Resolves
-   * when that is done. It also tries again what had failed, and lets an edge whose lease was revoked be admitted again.
-   * @throws FabricError as `push`.
+   * With a writer: moves to a new ring. With a reader: goes to a newer ring where the record has one. Resolves when that is done. It
+   * also tries again what had failed, and lets an edge whose lease was revoked be admitted again. @throws FabricError as `push`.
    */
   async relocate(): Promise<void> {
     this.#mover.forgetFailure();
-    [this.#pushing, this.#popping] = [undefined, undefined];
     if (this.#isWriter) await this.#mover.move("asked");
     else await this.#mover.follow();
     // Throws what went wrong.
@@ -341,41 +335,37 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
     await this.#sending;
     this.#isClosed = true;
     this.#pushing = undefined;
-    const { ends } = this.#mover;
-    const { sender } = ends;
-    if (sender === undefined) return this.#mover.leave();
-    this.#endStream(sender);
-    const isDone = (): true | undefined => {
-      void this.#mover.queue;
-      return sender.unacknowledged === 0 || undefined;
-    };
-    const done = await this.#wait(isDone, options, () => sleep(this.#clock.timer, acknowledgeMs));
+    // Throws what has ended the edge.
+    void this.#mover.queue;
+    if (!this.#isSending()) return this.#mover.leave();
+    const done = await waitFor(
+      this.#clock,
+      () => this.#isAllDone() || undefined,
+      options,
+      () => sleep(this.#clock.timer, acknowledgeMs),
+    );
+    const { sender } = this.#mover.ends;
     if (done !== true)
       throw new FabricError("TIMED_OUT", "Not everything that was pushed has been acknowledged", {
-        unacknowledged: sender.unacknowledged,
+        unacknowledged: sender?.unacknowledged ?? 0,
       });
-    await this.#mover.close(sender.next);
+    await this.#mover.close(sender?.end ?? 0);
   }
 
   /** Leaves the edge at once. A ring is left as it is, for whoever takes this end over. Idempotent. */
   [Symbol.dispose](): void {
-    this.flush();
-    [this.#pushing, this.#popping] = [undefined, undefined];
+    try {
+      this.#pushing?.flush();
+      this.#popping?.tell();
+    } catch {
+      // Its ring is over, for whatever reason: nothing more can be said there.
+    }
     this.#mover.leave();
   }
 
   #openSender(queue: FabricQueue<T>): EdgeSender<T> {
-    const { from } = this.#options;
     const { generation } = this.#mover;
-    if (from === "unknown" && generation === 0)
-      throw invalidArgument("handoff", "a writer that has published: numbers begin anew", from);
-    const first =
-      from === "unknown"
-        ? { number: generation * anewStep, isAnew: true }
-        : from === undefined
-          ? undefined
-          : { number: from, isAnew: false };
-    const sender = new EdgeSender(queue, first);
+    const sender = new EdgeSender(queue, firstOf(queue, this.#options, generation));
     this.#mover.ends.sender = sender;
     return sender;
   }
@@ -384,82 +374,89 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
   #toPush(): EdgeSender<T> | undefined {
     if (this.#isClosed)
       throw new FabricError("DISCONNECTED", "Cannot push: the edge is closed", {});
+    const sender = this.#joined();
+    if (sender !== undefined) this.#pushing = sender;
+    return sender;
+  }
+
+  #joined(): EdgeSender<T> | undefined {
     const { queue, ends } = this.#mover;
     if (queue === undefined) return undefined;
     const sender = ends.sender ?? this.#openSender(queue);
-    // Somebody else has pushed there, or not as much.
-    if (!sender.hasJoined && !sender.isInStep && this.#isWriter) {
-      this.#go("producer-died");
-      return undefined;
-    }
-    sender.hasJoined = true;
-    return (this.#pushing = sender);
+    if (sender.join()) return sender;
+    // It begins beyond what is there.
+    if (!this.#isWriter) queue.notes().ask("behind");
+    this.#go("producer-died");
+    return undefined;
   }
 
   // The way out, where there is one now.
   #toPop(): EdgeReceiver<T> | undefined {
     const { queue, ends } = this.#mover;
-    if (queue === undefined) return undefined;
-    if (ends.receiver === undefined) {
-      const { from, acknowledge } = this.#options;
-      const own = this.#isWriter || from === "unknown" ? undefined : from;
-      const ears = {
-        dropped: (count: number) => this.#mover.tell({ type: "dropped", count }),
-        lost: (items: LostItems) => this.#mover.tell({ type: "lost", items }),
-      };
-      ends.receiver = new EdgeReceiver(queue, own, acknowledge === "manual", ears);
-    }
-    if (ends.receiver.isBehind) {
-      ends.receiver.ask();
+    if (queue === undefined || this.isOver) return undefined;
+    const receiver = ends.receiver ?? this.#openReceiver(queue);
+    if (!receiver.join()) return undefined;
+    if (receiver.isBehind) {
+      receiver.ask("behind");
       this.#go("consumer-died");
       return undefined;
     }
-    return (this.#popping = ends.receiver);
+    return (this.#popping = receiver);
   }
 
-  #endStream(sender: EdgeSender<T>): void {
+  #openReceiver(queue: FabricQueue<T>): EdgeReceiver<T> {
+    const { from, acknowledge } = this.#options;
+    const own = this.#isWriter ? undefined : from;
+    const receiver = new EdgeReceiver(queue, own, acknowledge === "manual", (event) =>
+      this.#mover.tell(event),
+    );
+    this.#mover.ends.receiver = receiver;
+    return receiver;
+  }
+
+  // Whether this end has a stream to end.
+  #isSending(): boolean {
+    const { sender } = this.#mover.ends;
+    if (sender === undefined) return false;
     try {
-      sender.end();
+      this.#joined();
+    } catch (error) {
+      const isOthers = isFabricError(error) && error.code === "CONFLICT";
+      // Another pushes there, and this end never has.
+      if (isOthers && sender.accepted === 0) return false;
+      this.#lapsed(error);
+    }
+    return true;
+  }
+
+  // Says that nothing follows, once it can be said; and whether the consumer has dealt with everything.
+  #isAllDone(): boolean {
+    const { queue, ends } = this.#mover;
+    const { sender } = ends;
+    if (queue === undefined || sender === undefined) return false;
+    try {
+      queue.lease.assertLive();
+      if (this.#joined() === undefined) return false;
+      if (!sender.hasEnded) sender.endStream();
+      return sender.isDone && !this.#mover.isDraining;
     } catch (error) {
       this.#lapsed(error);
+      return false;
     }
   }
 
   // The ring takes nothing more, and is empty: the stream is over, or goes on in another.
   #sealed(receiver: EdgeReceiver<T>): void {
     if (!receiver.isOver) return this.#go("disconnected");
-    this.#popping = undefined;
-    this.#mover.finish();
+    this.#mover.popLast();
   }
 
   #lapsed(error: unknown): void {
-    [this.#pushing, this.#popping] = [undefined, undefined];
     this.#mover.lapsed(error);
   }
 
   #go(cause: RelocationCause): void {
-    [this.#pushing, this.#popping] = [undefined, undefined];
     void this.#mover.move(cause);
-  }
-
-  // Looks, waits for something to happen, and looks again.
-  async #wait<R>(
-    look: () => R | undefined,
-    { timeoutMs = Infinity, signal }: EdgeWaitOptions,
-    soon: (ms: number) => Promise<unknown>,
-    isOver: () => boolean = () => false,
-  ): Promise<R | undefined> {
-    if (typeof timeoutMs !== "number" || !(timeoutMs >= 0))
-      throw invalidArgument("timeoutMs", "milliseconds from 0 up", timeoutMs);
-    const untilMs = this.#clock.nowMs() + timeoutMs;
-    for (;;) {
-      if (signal?.aborted === true) throw signal.reason;
-      const found = look();
-      if (found !== undefined || isOver()) return found;
-      const leftMs = untilMs - this.#clock.nowMs();
-      if (leftMs <= 0) return undefined;
-      await soon(Math.min(leftMs, BELL_MS_MAX));
-    }
   }
 
   #block(look: (queue: FabricQueue<T>, ms: number) => boolean, timeoutMs: number): boolean {

@@ -5,7 +5,7 @@
  * already, and is kept as it is.
  */
 import { Payload, type FabricQueue } from "@selvage/collections";
-import { assert, rawCodec, type Codec } from "@selvage/fabric";
+import { assert, FabricError, rawCodec, type Codec } from "@selvage/fabric";
 
 /** More items than a ring holds may be unacknowledged: so many, or as many again as it holds. */
 const beyondRingMax = 1_024;
@@ -16,6 +16,7 @@ export class ReplayWindow<T> {
   readonly capacity: number;
   readonly #codec: Codec<T>;
   readonly #isRaw: boolean;
+  readonly #stride: number;
   // Of slots: their bytes, and the lengths of what is in them.
   readonly #slotBytes: number;
   readonly #payload: Payload | undefined;
@@ -34,6 +35,7 @@ export class ReplayWindow<T> {
     const { codec } = queue.settings;
     this.capacity = capacity + Math.min(capacity, beyondRingMax);
     this.#codec = codec;
+    this.#stride = stride;
     this.#isRaw = (codec as unknown) === rawCodec;
     const fixed = codec.fixed?.bytes;
     const isSlots = this.#isRaw || fixed !== undefined;
@@ -75,6 +77,32 @@ export class ReplayWindow<T> {
     this.#next = at + 1 === this.capacity ? 0 : at + 1;
     this.#count++;
     return true;
+  }
+
+  /** Keeps `value`, which the queue has had from somebody else. @throws FabricError `ENCODE`, `CAPACITY_EXCEEDED`. */
+  keep(value: T): void {
+    const at = this.#next;
+    if (this.#codec.fixed !== undefined)
+      this.#codec.fixed.writeTo(this.#view, at * this.#slotBytes, value);
+    else {
+      const bytes = this.#codec.encode(value);
+      if (bytes.length > this.#stride)
+        throw new FabricError(
+          "CAPACITY_EXCEEDED",
+          "Cannot keep a value that no slot has room for",
+          {
+            bytes: bytes.length,
+            bytesMax: this.#stride,
+          },
+        );
+      if (this.#payload === undefined) this.#encoded[at] = bytes;
+      else {
+        this.#payload.write((at * this.#slotBytes) / 4, bytes);
+        this.#lengths[at] = bytes.length;
+      }
+    }
+    this.#next = at + 1 === this.capacity ? 0 : at + 1;
+    this.#count++;
   }
 
   /** Pushes items that are kept, from the `from`th oldest on, until the queue is full. Returns how many. */
