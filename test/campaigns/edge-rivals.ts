@@ -1,0 +1,62 @@
+/** Two controllers of one edge move it at once: one goes on, and the other is told what it had, and leaves no memory behind. */
+import { isFabricError } from "@selvage/fabric";
+import { sometimes, Violation } from "@selvage/sim";
+import { attempt, type EdgeStage } from "./edge-stage.ts";
+
+/** Names of what is held to here. */
+export const rivalsProperty =
+  "E5: of two controllers one goes on, the other hears what it had, and its memory is given back";
+
+/** See above. */
+export async function rivalsEpisode(stage: EdgeStage): Promise<void> {
+  const { node, random } = stage;
+  const first = await stage.openProducer();
+  const consumer = await stage.openConsumer();
+  const got: number[] = [];
+  const lost: unknown[] = [];
+  let pushed = 0;
+  for (let count = random.below(2 * stage.capacity); count > 0; count--)
+    if (attempt(first, () => first.push(stage.value(pushed)), false)) pushed++;
+  await node.sleep(random.between(0, 30));
+  const from = first.nextSequence;
+  const second = await stage.takeOver({ from });
+  const outcomes = await Promise.allSettled([first.relocate(), second.relocate()]);
+  const won = outcomes.filter(({ status }) => status === "fulfilled").length;
+  if (won !== 1) throw new Violation(rivalsProperty, `${won} have won`);
+  const [winner, loser] = outcomes[0]?.status === "fulfilled" ? [first, second] : [second, first];
+  sometimes("the controller that came later won", winner === second);
+  const refusal = codeOf(() => loser.push(stage.value(0)));
+  if (refusal !== "STALE_EPOCH") throw new Violation(rivalsProperty, `the other hears ${refusal}`);
+  if (stage.rings.length > 2)
+    throw new Violation(rivalsProperty, `${stage.rings.length} rings are left`);
+  let next = from;
+  for (let count = 0; count < 5;) {
+    if (attempt(winner, () => winner.push(stage.value(next)), false)) {
+      next++;
+      count++;
+    }
+    for (;;) {
+      const bytes = attempt(consumer, () => consumer.pop(), undefined);
+      if (bytes === undefined) break;
+      got.push(stage.numberOf(bytes));
+    }
+    await node.sleep(20);
+  }
+  for (let turns = 0; got.at(-1) !== next - 1 && turns < 1_000; turns++) {
+    const bytes = attempt(consumer, () => consumer.pop(), undefined);
+    if (bytes === undefined) await node.sleep(20);
+    else got.push(stage.numberOf(bytes));
+  }
+  const isRight = got.every((number, index) => index === 0 || number > (got[index - 1] as number));
+  if (!isRight || got.at(-1) !== next - 1)
+    throw new Violation(rivalsProperty, `${got.join(" ")} of ${next}, lost ${lost.length}`);
+  for (const edge of [first, second, consumer]) edge[Symbol.dispose]();
+}
+
+function codeOf(run: () => unknown): string {
+  try {
+    return `nothing but ${String(run())}`;
+  } catch (error) {
+    return isFabricError(error) ? error.code : String(error);
+  }
+}
