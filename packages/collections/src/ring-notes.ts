@@ -50,8 +50,9 @@ export class RingNotes {
 
   /** Says which value of the stream the ring's first one is. */
   begin({ number, isAnew }: FirstValue): void {
-    const low = (number % lowRange) | 0;
-    const high = Math.floor(number / lowRange) | (isAnew ? anewBit : 0);
+    // One more than the number: words that were never written, and a stray zero, are told apart.
+    const low = ((number + 1) % lowRange) | 0;
+    const high = Math.floor((number + 1) / lowRange) | (isAnew ? anewBit : 0);
     this.#store(FIRST, low);
     this.#store(FIRST + 1, high);
     this.#store(FIRST + 2, checksumOf(low, high));
@@ -62,8 +63,8 @@ export class RingNotes {
     const low = this.#load(FIRST);
     const high = this.#load(FIRST + 1);
     const checksum = this.#load(FIRST + 2);
-    if (checksum === 0) return undefined;
-    const number = (high & ~anewBit) * lowRange + (low >>> 0);
+    if (checksum === 0 && low === 0 && high === 0) return undefined;
+    const number = (high & ~anewBit) * lowRange + (low >>> 0) - 1;
     if (checksum !== checksumOf(low, high) || !Number.isSafeInteger(number) || number < 0)
       throw damaged("the number of its first value is none");
     return { number, isAnew: (high & anewBit) !== 0 };

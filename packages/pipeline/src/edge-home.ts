@@ -169,7 +169,7 @@ export function locatorOf<T>({ lease, capacity, stride }: FabricQueue<T>): Queue
 }
 
 /** The locator of a queue. @throws FabricError `CONFLICT`: the record leads to something else. */
-export function queueLocatorOf({ stageId, locator }: HandoffState): QueueLocator {
+function queueLocatorOf({ stageId, locator }: HandoffState): QueueLocator {
   if (locator.kind === "queue") return locator;
   throw new FabricError("CONFLICT", "Cannot follow the record: it leads to no queue", {
     stageId,

@@ -11,12 +11,12 @@ import type { EdgeOptions } from "./edge-events.ts";
 import { ReplayWindow } from "./replay-window.ts";
 
 /** A ring is left before so many values: its counts must not wrap (N1). */
-export const RING_VALUES_MAX: number = 2 ** 31 - 2 ** 26;
+const RING_VALUES_MAX: number = 2 ** 31 - 2 ** 26;
 /** Numbers begin anew so far apart: no generation carries as many items. */
 const anewStep = 2 ** 32;
 
 /** The first number of a numbering that begins with a generation: beyond all that were given before. */
-export function numberAnew(generation: number): FirstValue {
+function numberAnew(generation: number): FirstValue {
   return { number: generation * anewStep, isAnew: true };
 }
 

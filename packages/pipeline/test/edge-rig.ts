@@ -5,7 +5,7 @@ import { Fabric, FabricQueue, HandoffReader } from "@selvage/node";
 import { RelocatableQueueEdge } from "../src/relocatable-queue-edge.ts";
 import type { EdgeEvent, EdgeOptions, LostItems } from "../src/edge-events.ts";
 
-export const START_MS = 1_800_000_000_000;
+const START_MS = 1_800_000_000_000;
 
 interface Due {
   atMs: number;
@@ -14,7 +14,7 @@ interface Due {
 }
 
 /** Lets everything come to rest that needs no time. */
-export async function settle(): Promise<void> {
+async function settle(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
