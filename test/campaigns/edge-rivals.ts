@@ -20,10 +20,12 @@ export async function rivalsEpisode(stage: EdgeStage): Promise<void> {
   await node.sleep(random.between(0, 30));
   const from = first.nextSequence;
   const second = await stage.takeOver({ from });
-  const outcomes = await Promise.allSettled([first.relocate(), second.relocate()]);
+  const order = random.chance(1, 2) ? [first, second] : [second, first];
+  const [one, two] = order as [typeof first, typeof first];
+  const outcomes = await Promise.allSettled([one.relocate(), two.relocate()]);
   const won = outcomes.filter(({ status }) => status === "fulfilled").length;
   if (won !== 1) throw new Violation(rivalsProperty, `${won} have won`);
-  const [winner, loser] = outcomes[0]?.status === "fulfilled" ? [first, second] : [second, first];
+  const [winner, loser] = outcomes[0]?.status === "fulfilled" ? [one, two] : [two, one];
   sometimes("the controller that came later won", winner === second);
   const refusal = codeOf(() => loser.push(stage.value(0)));
   if (refusal !== "STALE_EPOCH") throw new Violation(rivalsProperty, `the other hears ${refusal}`);

@@ -1,6 +1,7 @@
 /** Protocol rules, broken one at a time: a campaign that finds nothing then proves nothing. */
 import { collectionsMutants } from "./mutants/collections-mutants.ts";
 import { dagMutants } from "./mutants/dag-mutants.ts";
+import { edgeMutants } from "./mutants/edge-mutants.ts";
 import { fabricMutants } from "./mutants/fabric-mutants.ts";
 import { failoverMutants } from "./mutants/failover-mutants.ts";
 import { interleavingsMutants } from "./mutants/interleavings-mutants.ts";
@@ -15,6 +16,7 @@ export const mutants: readonly Mutant[] = [
   ...collectionsMutants,
   ...fabricMutants,
   ...dagMutants,
+  ...edgeMutants,
   ...interleavingsMutants,
   ...stagesMutants,
 ];
