@@ -2,9 +2,9 @@
 import {
   CheckpointedStage,
   Fabric,
-  FabricQueue,
   HandoffReader,
   HandoffWriter,
+  openEdge,
   RelocatableQueueEdge,
   isFabricError,
   msgpackCodec,
@@ -45,8 +45,8 @@ const add = ({ sum }: Sum, item: number): StageStep<Sum, number> => ({
 /** Runs a stream for `ms` milliseconds, and moves its stage half-way. */
 export async function moveInFlight(ms: number): Promise<MoveTotals> {
   await using fabric = Fabric.open({ memoryBytes: 1 << 20, blocks: 64 });
-  const into = await openEdge(fabric, "into");
-  const out = await openEdge(fabric, "out");
+  const into = await joined(fabric, "into");
+  const out = await joined(fabric, "out");
   const blocks = await fabric.block().minBlocks(8).leaseSecs(600).acquire();
   const begunAt = performance.now();
   const source = feed(into.producer, () => performance.now() - begunAt < ms);
@@ -139,43 +139,26 @@ interface OpenEdge {
   takeOver(from: number): Promise<RelocatableQueueEdge<number>>;
 }
 
-async function openEdge(fabric: Fabric, name: string): Promise<OpenEdge> {
+async function joined(fabric: Fabric, name: string): Promise<OpenEdge> {
   const blocks: BlockLease = await fabric
     .block()
     .minBlocks(HandoffWriter.BLOCKS)
     .leaseSecs(600)
     .acquire();
   const codec = msgpackCodec<number>();
-  const make = async (from?: number): Promise<RelocatableQueueEdge<number>> => {
-    const lease = fabric
-      .mem()
-      .minBytes(FabricQueue.bytesFor(CAPACITY, STRIDE))
-      .leaseSecs(600)
-      .acquire();
-    const queue = new FabricQueue(lease, CAPACITY, STRIDE, codec);
-    const locator = RelocatableQueueEdge.locatorOf(queue);
-    const writer = await HandoffWriter.open(blocks, name);
-    const edge = new RelocatableQueueEdge(
-      queue,
-      locator,
-      writer,
-      from === undefined ? {} : { from },
-    );
-    await writer.publish(locator);
-    return edge;
-  };
-  const producer = await make();
+  const make = async (options: EdgeOptions): Promise<RelocatableQueueEdge<number>> =>
+    openEdge(fabric, await HandoffWriter.open(blocks, name), {
+      capacity: CAPACITY,
+      stride: STRIDE,
+      codec,
+      ...options,
+    });
+  const producer = await make({});
   return {
     producer,
     consume: (options) =>
       RelocatableQueueEdge.attach(fabric, new HandoffReader(blocks), { codec, ...options }),
-    takeOver: async (from) => {
-      // Sealed before anything is served: what the one before pushes from here on is refused.
-      const state = await new HandoffReader(blocks).poll();
-      if (state?.locator.kind === "queue")
-        FabricQueue.attach(fabric.leaseAt(state.locator), codec).close();
-      return make(from);
-    },
+    takeOver: (from) => make({ from, takeOver: new HandoffReader(blocks) }),
   };
 }
 

@@ -18,6 +18,8 @@ export type {
   RelocationCause,
 } from "./edge-events.ts";
 export type { EdgeFabric, EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
+export { openEdge } from "./open-edge.ts";
+export type { OpenEdgeOptions } from "./open-edge.ts";
 export { RelocatableQueueEdge } from "./relocatable-queue-edge.ts";
 export type { EdgeWaitOptions } from "./edge-waits.ts";
 export { BlockEdgeConsumer } from "./block-edge-consumer.ts";
