@@ -10,6 +10,7 @@ import {
   msgpackCodec,
   type BlockLease,
   type EdgeOptions,
+  type OpenEdgeOptions,
   type StageStep,
 } from "selvage";
 
@@ -146,7 +147,9 @@ async function joined(fabric: Fabric, name: string): Promise<OpenEdge> {
     .leaseSecs(600)
     .acquire();
   const codec = msgpackCodec<number>();
-  const make = async (options: EdgeOptions): Promise<RelocatableQueueEdge<number>> =>
+  const make = async (
+    options: Partial<OpenEdgeOptions<number>>,
+  ): Promise<RelocatableQueueEdge<number>> =>
     openEdge(fabric, await HandoffWriter.open(blocks, name), {
       capacity: CAPACITY,
       stride: STRIDE,
