@@ -1,5 +1,6 @@
 /** Two controllers of one edge move it at once: one goes on, and the other is told what it had, and leaves no memory behind. */
 import { isFabricError } from "@selvage/fabric";
+import type { RelocatableQueueEdge } from "@selvage/pipeline";
 import { sometimes, Violation } from "@selvage/sim";
 import { attempt, type EdgeStage } from "./edge-stage.ts";
 
@@ -19,7 +20,7 @@ export async function rivalsEpisode(stage: EdgeStage): Promise<void> {
     if (attempt(first, () => first.push(stage.value(pushed)), false)) pushed++;
   await node.sleep(random.between(0, 30));
   const from = first.nextSequence;
-  const second = await stage.takeOver({ from });
+  const second = await takenOver(stage, from);
   const order = random.chance(1, 2) ? [first, second] : [second, first];
   const [one, two] = order as [typeof first, typeof first];
   const outcomes = await Promise.allSettled([one.relocate(), two.relocate()]);
@@ -53,6 +54,18 @@ export async function rivalsEpisode(stage: EdgeStage): Promise<void> {
   if (!isRight || got.at(-1) !== next - 1)
     throw new Violation(rivalsProperty, `${got.join(" ")} of ${next}, lost ${lost.length}`);
   for (const edge of [first, second, consumer]) edge[Symbol.dispose]();
+}
+
+// The ring may be over, and the next one on its way.
+async function takenOver(stage: EdgeStage, from: number): Promise<RelocatableQueueEdge> {
+  for (;;) {
+    try {
+      return await stage.takeOver({ from });
+    } catch (error) {
+      if (!isFabricError(error)) throw error;
+      await stage.node.sleep(20);
+    }
+  }
 }
 
 function codeOf(run: () => unknown): string {

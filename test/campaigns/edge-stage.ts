@@ -88,7 +88,7 @@ export class EdgeStage {
     const reader = new HandoffReader(this.#kept);
     return RelocatableQueueEdge.attach(this.fabric, reader, {
       ...this.#given(options),
-      timeoutMs: 60_000,
+      timeoutMs: Infinity,
     });
   }
 

@@ -24,6 +24,7 @@ export async function steadyEpisode(
   });
   const seen = { pushed: 0, popped: 0, isClosed: false };
   const total = random.between(5, itemsMax);
+  const acknowledge = (): void => attempt(consumer, () => consumer.acknowledge(), undefined);
   const push = (): boolean => {
     const token = history.invoke("producer", { type: "offer", value: seen.pushed, queue });
     const isIn = attempt(producer, () => producer.push(stage.value(seen.pushed)), false);
@@ -44,7 +45,7 @@ export async function steadyEpisode(
     if (number !== seen.popped || consumer.sequence !== number)
       wrong.push(`${number} after ${seen.popped - 1}`);
     seen.popped++;
-    if (random.chance(1, 3)) consumer.acknowledge();
+    if (random.chance(1, 3)) acknowledge();
     return true;
   };
   while (seen.pushed < total) {
@@ -54,7 +55,7 @@ export async function steadyEpisode(
     await node.sleep(random.spread(1, 150));
     if (wrong.length > 0) break;
     // A full window waits for this.
-    if (seen.popped > 0 && random.chance(1, 2)) consumer.acknowledge();
+    if (seen.popped > 0 && random.chance(1, 2)) acknowledge();
   }
   stage.clearSkies();
   const close = async (): Promise<void> => {
@@ -67,7 +68,7 @@ export async function steadyEpisode(
   void close();
   while (wrong.length === 0 && !(seen.isClosed && consumer.isOver)) {
     while (pop());
-    if (seen.popped > 0) consumer.acknowledge();
+    if (seen.popped > 0) acknowledge();
     await node.sleep(10);
   }
   if (seen.popped !== total) wrong.push(`${seen.popped} of ${total} arrived`);
