@@ -126,7 +126,7 @@ abstract class Side implements Flushable {
     this.#countAt = this.base + (isProducer ? TAIL_COUNT : HEAD_COUNT);
     this.#roleAt = this.base + (isProducer ? PRODUCER : CONSUMER);
     this.#takeRole(isProducer ? "producer" : "consumer");
-    const position = this.#checked(this.words.load(this.#positionAt));
+    const position = this.#begunAt();
     this.lap = position < this.units ? 0 : this.units;
     this.at = position - this.lap;
     this.count = this.words.load(this.#countAt);
@@ -169,6 +169,10 @@ abstract class Side implements Flushable {
   /** Publishes, and lets another handle have this role. */
   leave(): void {
     this.publish();
+    this.#dropRole();
+  }
+
+  #dropRole(): void {
     if (!this.#hasRole) return;
     this.#hasRole = false;
     const { pulse } = this.#site;
@@ -241,6 +245,16 @@ abstract class Side implements Flushable {
         { role: name, thread: entry - 1 },
       );
     this.#hasRole = true;
+  }
+
+  // Where the last one in this role was. Where that is damaged, nobody has the role.
+  #begunAt(): number {
+    try {
+      return this.#checked(this.words.load(this.#positionAt));
+    } catch (error) {
+      this.#dropRole();
+      throw error;
+    }
   }
 
   #checked(position: number): number {

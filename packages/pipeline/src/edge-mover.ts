@@ -268,9 +268,11 @@ export class EdgeMover<T> {
     this.#keep(ring.queue);
     try {
       this.ends.receiver?.bind(ring.queue);
+      // At once: a ring may not stand for long, and its producer waits for what has been dealt with.
+      this.#hearAndTell();
     } catch (error) {
-      // Over already: the next look at it moves on.
-      if (!isGone(error)) this.#fail(error);
+      // Over already, or not free yet: the next look at it says so.
+      if (!isGone(error) && !(isFabricError(error) && error.code === "CONFLICT")) this.#fail(error);
     }
   }
 
@@ -348,7 +350,7 @@ export class EdgeMover<T> {
   }
 
   #lookAt(queue: FabricQueue<T>): void {
-    const { sender, receiver } = this.ends;
+    const { sender } = this.ends;
     const draining = this.#draining;
     queue.assertWhole();
     if (draining !== undefined && (sender?.isRead !== false || isDrained(draining)))
@@ -364,6 +366,11 @@ export class EdgeMover<T> {
       }
       if (sender.isWorn && this.#home.isMaker) return void this.move("renumbered");
     }
+    this.#hearAndTell();
+  }
+
+  #hearAndTell(): void {
+    const { receiver } = this.ends;
     // What comes again, so that nothing stands in its producer's way.
     if (this.#isOver && receiver?.join() === true) receiver.pop();
     receiver?.look();

@@ -438,6 +438,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       queue.lease.assertLive();
       if (this.#joined() === undefined) return false;
       if (!sender.hasEnded) sender.endStream();
+      sender.takeAcknowledged();
       return sender.isDone && !this.#mover.isDraining;
     } catch (error) {
       this.#lapsed(error);

@@ -310,3 +310,14 @@ describe("a stray write to the ring", { timeout: 120_000 }, () => {
     },
   );
 });
+
+it("a ring that is damaged before its first push is left, and its role is nobody's", async () => {
+  const stage = await Stage.open();
+  const { edge, lease } = await openWriter(stage, shape);
+  scribble(lease, 32, 4);
+  expect(edge.push(itemOf(0))).toBe(false);
+  await stage.advance(20);
+  pushFrom(edge, 0, 1);
+  const consumer = await stage.until(openReader(stage));
+  expect(await readAll(stage, consumer)).toEqual([0]);
+});
