@@ -109,6 +109,7 @@ export class EdgeStage {
     } else if (draw === 5) {
       this.weather.failIn1000 = this.random.pick([0, 0, 300]);
       this.weather.slowIn1000 = this.random.pick([0, 500]);
+      void this.node.sleep(this.random.spread(100, 3_000)).then(() => this.clearSkies());
     }
   }
 
