@@ -159,8 +159,9 @@ export class Deaths {
     void close();
     while (!(stream.isClosed && this.#consumer.edge.isOver)) {
       await this.#deliver();
-      // Asked for twice, an epoch was given twice: whoever heard of the first is replaced by nobody.
-      if (this.#consumer.isOver) await this.#replaceConsumer();
+      // Asked for twice, an epoch was given twice: whoever heard of the first is replaced by nobody. With everything dealt with,
+      // there is nothing left for another.
+      if (this.#consumer.isOver && !(await tried(this.#replaceConsumer()))) break;
       await this.#stage.node.sleep(20);
     }
     this.#consumer.edge[Symbol.dispose]();

@@ -53,6 +53,9 @@ export async function rivalsEpisode(stage: EdgeStage): Promise<void> {
   const isRight = got.every((number, index) => index === 0 || number > (got[index - 1] as number));
   if (!isRight || got.at(-1) !== next - 1)
     throw new Violation(rivalsProperty, `${got.join(" ")} of ${next}, lost ${lost.length}`);
+  await node.sleep(100);
+  if (stage.rings.length > 1)
+    throw new Violation(rivalsProperty, `${stage.rings.length} rings are left at the end`);
   for (const edge of [first, second, consumer]) edge[Symbol.dispose]();
 }
 

@@ -4,8 +4,8 @@
  * ```
  *  byte    0  magic "SVQ1"     4 version      8 kind         12 capacity    16 stride     20 units    24 checksum
  *         32  number of the first value, two words, and their checksum: `ring-notes.ts`
- *        128  tail, published  132 items pushed, published     136 the same, once the tail says so      line of the producers
- *        256  head, published  260 items popped, published     264 the same, once the head says so      line of the consumers
+ *        128  tail, published  132 items pushed, published     136 a mark of both      line of the producers
+ *        256  head, published  260 items popped, published     264 a mark of both      line of the consumers
  *        272  items acknowledged, and their checksum
  *        384  producer: thread entry + 1   388 its nonce   392 claim that is open   396 last claim   400 claims skipped
  *             404 values lost with their consumer
@@ -52,7 +52,7 @@ export const TAIL = 32;
 export const TAIL_COUNT = 33;
 export const HEAD = 64;
 export const HEAD_COUNT = 65;
-/** From a count to the word that is stored after the position: the two differ where a thread died in between. */
+/** From a count to the mark that is stored after count and position: it is another's where a thread died in between. */
 export const SETTLED = 1;
 export const ACKNOWLEDGED = 68;
 export const PRODUCER = 96;
@@ -76,6 +76,11 @@ const headerWords = 6;
 const checksumAt = 6;
 /** How often a thread looks again while another forms the header: a few hundred nanoseconds' work. */
 const formingLooksMax = 1_000_000;
+
+/** What shows that count and position were stored together. Never 0. */
+export function settledMark(count: number, position: number): number {
+  return (Math.imul(count ^ 0x5eaf_00d1, 0x9e37_79b1) ^ Math.imul(position, 0x85eb_ca6b)) | 1;
+}
 
 /** Units of eight bytes that one value takes, its header included. */
 export function unitsOf(bytes: number): number {

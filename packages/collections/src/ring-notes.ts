@@ -18,6 +18,7 @@ import {
   FIRST,
   HEAD_COUNT,
   SETTLED,
+  settledMark,
   TAIL_COUNT,
 } from "./ring-layout.ts";
 
@@ -133,8 +134,11 @@ export class RingNotes {
 
   #count(at: number): number {
     const count = this.#load(at);
+    const position = this.#load(at - 1);
+    const mark = this.#load(at + SETTLED);
     // Stored before the position, and after it.
-    if (this.#load(at + SETTLED) !== count)
+    const isUntouched = count === 0 && position === 0 && mark === 0;
+    if (!isUntouched && mark !== settledMark(count, position))
       throw damaged("how many values it has carried is unknown");
     return count >>> 0;
   }

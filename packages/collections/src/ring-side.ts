@@ -42,6 +42,7 @@ import {
   ringUnits,
   ROOM_BELL,
   SETTLED,
+  settledMark,
   SKIPPED,
   TAIL,
   TAIL_COUNT,
@@ -138,8 +139,9 @@ abstract class Side implements Flushable {
     if (this.unpublished === 0) return;
     this.unpublished = 0;
     this.plain[this.#countAt] = this.count | 0;
-    this.words.store(this.#positionAt, this.at + this.lap);
-    this.plain[this.#countAt + SETTLED] = this.count | 0;
+    const position = this.at + this.lap;
+    this.words.store(this.#positionAt, position);
+    this.plain[this.#countAt + SETTLED] = settledMark(this.count | 0, position);
     this.#bell.ring();
   }
 

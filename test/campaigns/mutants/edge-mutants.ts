@@ -39,13 +39,6 @@ export const edgeMutants: readonly Mutant[] = [
   ),
   edge(
     "E3",
-    "an item goes with an acknowledgement that finds the ring gone",
-    receiver,
-    "batch) this.#tryToTell();",
-    "batch - 15) this.tell();",
-  ),
-  edge(
-    "E3",
     "what an end cannot know is not told",
     receiver,
     '    if (from === "unknown") this.#lose("unknown");\n    else this.#expected = from;',
@@ -73,10 +66,10 @@ export const edgeMutants: readonly Mutant[] = [
     "  popLast(): void {\n    this.#isOver = true;\n    this.leave();",
   ),
   edge(
-    "E6",
-    "a stray close is taken for nobody's",
-    sender,
-    "    if (this.#queue.isClosed && !(this.#hasEnded && this.#behind === 0))",
-    "    if (false as boolean)",
+    "E3",
+    "what a count of items says is not held against where they are",
+    "packages/collections/src/ring-notes.ts",
+    "if (!isUntouched && mark !== settledMark(count, position))",
+    "if (isUntouched && mark !== 0)",
   ),
 ];
