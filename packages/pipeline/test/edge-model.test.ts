@@ -310,7 +310,7 @@ describe("an edge against a model", { timeout: 300_000 }, () => {
           await model.end();
         },
       ),
-      { numRuns: Number(process.env["RUNS"] ?? 40) },
+      { numRuns: 25 },
     );
   });
 });
