@@ -10,6 +10,7 @@ import {
   StagedPipeline,
   type StageInput,
   type StageOutput,
+  type StageStep,
   type StagedPorts,
 } from "@selvage/pipeline";
 import {
@@ -207,6 +208,11 @@ async function answered(call: Promise<unknown>): Promise<boolean> {
   }
 }
 
+const step = ({ sum, seen }: Sum, item: number): StageStep<Sum, number> => ({
+  state: { sum: sum + item, seen: seen + 1 },
+  outputs: Array.from({ length: resultsOf(item) }, (_, at) => sum * 10 + at),
+});
+
 async function counter(world: World, node: SimNode, outside: Outside, sizes: Sizes): Promise<void> {
   const rpc = new Rpc(node);
   await onDisk(world, node, async (blocks) => {
@@ -216,20 +222,17 @@ async function counter(world: World, node: SimNode, outside: Outside, sizes: Siz
       outside.restored(node.name, stage);
       const input = inputFrom(outside, node, stage, sizes.paceMs);
       const output = outputTo(rpc, node, await resultsAt(rpc, node));
-      const step = ({ sum, seen }: Sum, item: number) => ({
-        state: { sum: sum + item, seen: seen + 1 },
-        outputs: Array.from({ length: resultsOf(item) }, (_, at) => sum * 10 + at),
-      });
       const run = stage.run({ input, output, step, every: sizes.every });
       working.push(run.catch((error: unknown) => told(node, error)));
     };
     if (sizes.isDamaging && node.random.chance(1, 4)) await damage(node, blocks);
     await begin();
     const { replaceMs } = sizes;
-    while (replaceMs !== undefined && world.nowMs < calmMs) {
-      await node.sleep(replaceMs);
-      await begin();
-    }
+    if (replaceMs !== undefined)
+      while (world.nowMs < calmMs) {
+        await node.sleep(replaceMs);
+        await begin();
+      }
     // Until whoever is left cannot go on.
     await Promise.all(working);
   });
@@ -272,13 +275,13 @@ async function runner(world: World, node: SimNode, outside: Outside): Promise<vo
     random: node.random,
     abortSource: () => new AbortController(),
   };
+  const work = async <T>(make: () => T): Promise<T> => {
+    await node.sleep(node.random.between(10, 400));
+    if (node.random.chance(1, 5)) throw new RangeError("a stage fails now and then");
+    return make();
+  };
   await onDisk(world, node, async (blocks) => {
     const store = new BlockCheckpointStore(blocks);
-    const work = async <T>(make: () => T): Promise<T> => {
-      await node.sleep(node.random.between(10, 400));
-      if (node.random.chance(1, 5)) throw new RangeError("a stage fails now and then");
-      return make();
-    };
     let extracted = false;
     const options = { checkpointStore: store, leaseMs: 500, codec: jsonCodec<unknown>() };
     const stage = { baseMs: 20, maxMs: 200, retries: 6 };
