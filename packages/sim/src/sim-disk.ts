@@ -369,9 +369,10 @@ class SimFile {
     this.isWhole = true;
   }
 
-  /** These sectors count as written, and are not (D3). */
+  /** These sectors count as written, and are not (D3); one that was written again since is still to be written. */
   forget(sectors: ReadonlyMap<number, number>): void {
-    for (const sector of sectors.keys()) this.#changed.delete(sector);
+    for (const [sector, writes] of sectors)
+      if (this.#changed.get(sector) === writes) this.#changed.delete(sector);
     this.isSuspect = true;
   }
 
@@ -391,12 +392,27 @@ class SimFile {
     for (const [sector, bytes] of kept) this.#durable.set(sector, bytes);
     // A length that was not synced may be there already: what lies between reads as zeros, or as what was kept.
     const last = Math.max(0, ...[...kept.keys()].map((sector) => (sector + 1) * SECTOR_BYTES));
-    this.length = Math.min(this.length, Math.max(this.#durableLength, last));
+    const isCutOff = this.length < this.#durableLength && random.chance(1, 2);
+    if (isCutOff || this.length >= this.#durableLength)
+      this.length = Math.min(this.length, Math.max(this.#durableLength, last));
+    else {
+      // Neither has the file been made shorter until that was synced.
+      this.length = this.#durableLength;
+      tell("disk.lost");
+    }
     this.#durableLength = this.length;
     this.isSuspect = false;
     this.#cached.clear();
+    this.#clearBeyond(this.length);
     for (const [sector, bytes] of this.#durable) this.#cached.set(sector, bytes.slice());
     this.#changed.clear();
+  }
+
+  // What is no part of the file any more is not there again when it grows.
+  #clearBeyond(length: number): void {
+    for (const [sector, bytes] of this.#durable)
+      if ((sector + 1) * SECTOR_BYTES > length)
+        bytes.fill(0, Math.max(0, length - sector * SECTOR_BYTES));
   }
 
   flip(at: number, bit: number): void {

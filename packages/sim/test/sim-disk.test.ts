@@ -64,6 +64,41 @@ describe("a simulated disk", () => {
     expect([...fates].toSorted()).toEqual(["kept", "lost"]);
   });
 
+  it("D1: a file that was cut shorter and not synced may have its old length after a power cut, and nothing old beyond its new one", async () => {
+    const lengths = new Set<number>();
+    for (let seed = 0; seed < 40; seed++) {
+      const { node, open, done } = rig(String(seed));
+      const disk = open();
+      await done(disk.truncate(SECTOR_BYTES + 10));
+      node.crash("unsynced");
+      node.start();
+      const after = open();
+      const length = after.readNow(0, new Uint8Array(4 * SECTOR_BYTES));
+      lengths.add(length);
+      if (length > SECTOR_BYTES + 10) continue;
+      await done(after.write(4 * SECTOR_BYTES, bytesOf(5)));
+      const grown = new Uint8Array(4 * SECTOR_BYTES);
+      after.readNow(0, grown);
+      expect(grown.subarray(0, SECTOR_BYTES)).toEqual(bytesOf(1));
+      expect(grown.subarray(SECTOR_BYTES + 10).every((byte) => byte === 0)).toBe(true);
+    }
+    expect(lengths).toEqual(new Set([SECTOR_BYTES + 10, 4 * SECTOR_BYTES]));
+  });
+
+  it("D3: what is written after a sync began that fails is written by the next one", async () => {
+    const { node, open, done } = rig();
+    const disk = open();
+    await done(disk.write(0, bytesOf(2)));
+    node.disks.setCondition({ failedSyncs: 1, slowMs: 5 });
+    const failed = disk.sync();
+    failed.catch(() => {});
+    node.disks.setCondition({ slowMs: 0.03 });
+    await done(disk.write(0, bytesOf(3)));
+    await expect(done(failed)).rejects.toThrow(/EIO/);
+    await done(disk.sync());
+    expect(node.disks.durableBytes("file")?.[0]).toBe(3);
+  });
+
   it("D1: a sync promises nothing for what is written after it began", async () => {
     const outcomes = new Set<number>();
     for (let seed = 0; seed < 40; seed++) {
