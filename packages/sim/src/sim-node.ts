@@ -90,12 +90,13 @@ class NodeTime implements TimeSource {
 
   freeze(ms: number): void {
     this.#rebase();
-    this.#frozenUntilUs = this.#kernel.nowUs + Math.round(ms * 1_000);
+    const untilUs = this.#kernel.nowUs + Math.round(ms * 1_000);
+    this.#frozenUntilUs = ms === 0 ? 0 : Math.max(this.#frozenUntilUs, untilUs);
   }
 
   #rebase(): void {
     this.#baseUs = this.monotonicUs;
-    this.#sinceUs = Math.max(this.#kernel.nowUs, this.#frozenUntilUs);
+    this.#sinceUs = this.#kernel.nowUs;
   }
 }
 
@@ -117,6 +118,8 @@ export class SimNode {
   #putOff: Put[] = [];
   #listener: Listener | undefined;
   #isListenerQuiet = false;
+  // Timers that wait, each as what arms it anew.
+  readonly #armed = new Set<() => void>();
 
   constructor(kernel: Kernel, network: Network, name: string, program: Program) {
     this.kernel = kernel;
@@ -243,6 +246,7 @@ export class SimNode {
     this.#isPaused = false;
     this.#putOff = [];
     this.#listener = undefined;
+    this.#armed.clear();
     this.disks.crash(loses);
     this.kernel.record(this.name, "node.crashed", { incarnation: this.#incarnation, loses });
   }
@@ -268,14 +272,19 @@ export class SimNode {
     this.#time.step(ms);
   }
 
-  /** The monotonic clock runs fast, or slow, from now on. */
+  /** The monotonic clock runs fast, or slow, from now on: by so many millionths; 0: as virtual time does. */
   driftClock(partsPerMillion: number): void {
     this.#time.drift(partsPerMillion);
+    this.#rearm();
   }
 
-  /** The monotonic clock stands still for so long, as when a virtual machine is suspended. */
+  /**
+   * The monotonic clock stands still for so long, as when a virtual machine is suspended. Where it stands still already, until
+   * the later end of both; 0: it goes on now.
+   */
   freezeClock(ms: number): void {
     this.#time.freeze(ms);
+    this.#rearm();
   }
 
   /** A message has come. */
@@ -315,6 +324,11 @@ export class SimNode {
     else put.run();
   }
 
+  // N3: what waits for the clock may be due sooner than it was when it was armed.
+  #rearm(): void {
+    for (const rearm of [...this.#armed]) rearm();
+  }
+
   #timer(isQuiet: boolean): Timer {
     const set = (delayMs: number, isRepeated: boolean, callback: () => void): (() => void) => {
       const periodUs = Math.max(1, Math.round(delayMs * 1_000));
@@ -324,10 +338,19 @@ export class SimNode {
       const arm = (): void => {
         const leftUs = Math.max(0, dueUs - this.#time.monotonicUs);
         cancel = this.after(this.#time.virtualUs(leftUs), "timer", ring, isQuiet);
+        // What a process that has died asks for is not armed (N1).
+        if (this.#isUp) this.#armed.add(rearm);
+      };
+      const rearm = (): void => {
+        // One that is due already stays where it is, put off as it may be.
+        if (this.#time.monotonicUs >= dueUs) return;
+        cancel();
+        arm();
       };
       const ring = (): void => {
         // The clock was slowed down, or stood still, meanwhile (N3).
         if (this.#time.monotonicUs < dueUs) return arm();
+        this.#armed.delete(rearm);
         if (isRepeated) dueUs = this.#time.monotonicUs + periodUs;
         callback();
         if (isRepeated && !isCancelled) arm();
@@ -335,6 +358,7 @@ export class SimNode {
       arm();
       return () => {
         isCancelled = true;
+        this.#armed.delete(rearm);
         cancel();
       };
     };

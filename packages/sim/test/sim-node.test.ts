@@ -152,6 +152,27 @@ describe("a node", () => {
     expect(seen[0]).toBeCloseTo(100 / 1.1, 1);
   });
 
+  it("N3: finds its timers due earlier when its clock begins to run fast, also those that repeat", async () => {
+    const seen: number[] = [];
+    const { world, run, kernel } = worldOf((node) => {
+      node.timer.every(100, () => seen.push(kernel.nowUs / 1_000));
+      const cancel = node.timer.after(100, () => seen.push(-1));
+      node.timer.after(10, cancel);
+    });
+    const a = nodeOf(world);
+    a.start();
+    await run(50);
+    a.driftClock(1_000_000);
+    await run(130);
+    expect(seen).toEqual([75, 125]);
+    a.driftClock(0);
+    a.freezeClock(1_000);
+    await run(230);
+    a.freezeClock(0);
+    await run(321);
+    expect(seen).toEqual([75, 125, 320]);
+  });
+
   it("N3: has a monotonic clock that may stand still; its clock follows the wall once that is a second ahead", async () => {
     const { world, run } = worldOf(() => {});
     const a = nodeOf(world);
