@@ -1,5 +1,4 @@
 /** Carries a fault plan out, and takes everything back when the run is to heal. */
-import { invalidArgument } from "@selvage/fabric";
 import type { Fault, FaultPlan } from "./faults.ts";
 import type { Kernel } from "./kernel.ts";
 import { FAIR_WEATHER, type Network, type Weather } from "./network.ts";
@@ -11,6 +10,9 @@ export class Chaos {
   readonly #network: Network;
   readonly #nodes: ReadonlyMap<string, SimNode>;
   #isOver = false;
+  readonly #struck = new Set<Fault>();
+  // How many faults that last hold each thing in a state that is not its own.
+  readonly #holders = new Map<string, number>();
   // By what they wait for, in the plan's order.
   readonly #waiting = new Map<string, Fault[]>();
 
@@ -20,10 +22,14 @@ export class Chaos {
     this.#nodes = nodes;
   }
 
-  /** Arms every fault of the plan. @throws FabricError `INVALID_ARGUMENT`: a fault names a node that there is not. */
+  /** Whether a fault has struck: its moment came, and it met something that it could change. */
+  hasStruck(fault: Fault): boolean {
+    return this.#struck.has(fault);
+  }
+
+  /** Arms every fault of the plan, whose nodes there are. */
   arm(plan: FaultPlan): void {
     for (const fault of plan) {
-      this.#check(fault);
       const { at } = fault;
       if ("atMs" in at) this.#kernel.after(at.atMs * 1_000, "fault", () => this.#strike(fault));
       else {
@@ -48,6 +54,7 @@ export class Chaos {
     this.#network.heal();
     for (const node of this.#nodes.values()) {
       node.driftClock(0);
+      node.freezeClock(0);
       node.disks.heal();
       node.resume("timers-first");
       node.start();
@@ -55,18 +62,12 @@ export class Chaos {
     this.#kernel.record("world", "healed");
   }
 
-  #check(fault: Fault): void {
-    const names = "node" in fault ? [fault.node] : "from" in fault ? [fault.from, fault.to] : [];
-    for (const name of names)
-      if (!this.#nodes.has(name))
-        throw invalidArgument("plan", `nodes among ${[...this.#nodes.keys()].join(", ")}`, name);
-  }
-
   #strike(fault: Fault): void {
     if (this.#isOver) return;
     const { at: _at, kind, ...details } = fault;
-    if (this.#done(fault))
-      this.#kernel.record("node" in fault ? fault.node : "world", `fault.${kind}`, details);
+    if (!this.#done(fault)) return;
+    this.#struck.add(fault);
+    this.#kernel.record("node" in fault ? fault.node : "world", `fault.${kind}`, details);
   }
 
   /** False where it meets nothing that it could change. */
@@ -104,16 +105,15 @@ export class Chaos {
     const network = this.#network;
     if (fault.kind === "cut" || fault.kind === "isolate") {
       const links = this.#linksOf(fault);
-      for (const [from, to] of links)
+      for (const [from, to] of links) {
         network.cut(from, to, fault.kind === "cut" ? fault.mode : "drop");
-      this.#later(forMs, () => {
-        for (const [from, to] of links) network.mend(from, to);
-      });
+        this.#hold(`cut ${from} > ${to}`, forMs, () => network.mend(from, to));
+      }
       return true;
     }
     const [weather, fair] = weatherOf(fault);
     network.setWeather(weather);
-    this.#later(forMs, () => network.setWeather(fair));
+    this.#hold(fault.kind, forMs, () => network.setWeather(fair));
     return true;
   }
 
@@ -136,7 +136,11 @@ export class Chaos {
     node.pause();
     if (fault.kind === "suspend") node.freezeClock(fault.forMs);
     const order = fault.kind === "pause" ? fault.order : "timers-first";
-    this.#later(fault.forMs, () => node.resume(order));
+    const { incarnation } = node;
+    this.#later(fault.forMs, () => {
+      // A process that has died meanwhile, and one that was paused since, are another's.
+      if (node.incarnation === incarnation) node.resume(order);
+    });
     return true;
   }
 
@@ -148,7 +152,7 @@ export class Chaos {
     else if (fault.kind === "clockFreeze") node.freezeClock(fault.forMs);
     else {
       node.driftClock(fault.ppm);
-      this.#later(fault.forMs, () => node.driftClock(0));
+      this.#hold(`drift ${node.name}`, fault.forMs, () => node.driftClock(0));
     }
     return true;
   }
@@ -177,21 +181,39 @@ export class Chaos {
         return true;
       case "diskSlow":
         disks.setCondition({ slowMs: fault.slowMs });
-        this.#later(fault.forMs, () => disks.setCondition({ slowMs: 0.3 }));
+        this.#hold(`${fault.kind} ${node.name}`, fault.forMs, () =>
+          disks.setCondition({ slowMs: 0.3 }),
+        );
         return true;
       case "diskFull":
         disks.setCondition({ isFull: true });
-        this.#later(fault.forMs, () => disks.setCondition({ isFull: false }));
+        this.#hold(`${fault.kind} ${node.name}`, fault.forMs, () =>
+          disks.setCondition({ isFull: false }),
+        );
         return true;
       case "shortIo":
         disks.setCondition({ isShort: true });
-        this.#later(fault.forMs, () => disks.setCondition({ isShort: false }));
+        this.#hold(`${fault.kind} ${node.name}`, fault.forMs, () =>
+          disks.setCondition({ isShort: false }),
+        );
         return true;
       case "syncLie":
         disks.setCondition({ lies: true });
-        this.#later(fault.forMs, () => disks.setCondition({ lies: false }));
+        this.#hold(`${fault.kind} ${node.name}`, fault.forMs, () =>
+          disks.setCondition({ lies: false }),
+        );
         return true;
     }
+  }
+
+  // Of several that hold one thing at a time, the last to end lets go: a short fault does not end a long one.
+  #hold(what: string, ms: number, end: () => void): void {
+    this.#holders.set(what, (this.#holders.get(what) ?? 0) + 1);
+    this.#later(ms, () => {
+      const left = (this.#holders.get(what) ?? 0) - 1;
+      this.#holders.set(what, left);
+      if (left === 0) end();
+    });
   }
 
   #later(ms: number, run: () => void): void {

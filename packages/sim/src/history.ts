@@ -55,11 +55,16 @@ export class History {
   readonly #operations: Operation[] = [];
   // Operations without an ending yet, and those with `info`, which a late answer may still settle.
   readonly #open = new Set<number>();
+  readonly #onStep: (step: readonly unknown[]) => void;
   #seq = 0;
 
-  /** @param nowMs - virtual time, in milliseconds. */
-  constructor(nowMs: () => number) {
+  /**
+   * @param nowMs - virtual time, in milliseconds.
+   * @param onStep - is told of each asking and ending: what it is, of which operation, by whom, and its input or answer.
+   */
+  constructor(nowMs: () => number, onStep: (step: readonly unknown[]) => void = () => {}) {
     this.#nowMs = nowMs;
+    this.#onStep = onStep;
   }
 
   /** How many operations were asked for. */
@@ -82,6 +87,7 @@ export class History {
       returnedAtMs: undefined,
     });
     this.#open.add(index);
+    this.#onStep(["invoke", index, client, input]);
     return { index };
   }
 
@@ -101,6 +107,7 @@ export class History {
    */
   info(token: OperationToken): void {
     assert(this.#open.has(token.index), "an operation ends once", token.index);
+    this.#onStep(["info", token.index]);
   }
 
   /** All operations in the order of asking, as of now. Costs a copy of the list. */
@@ -124,5 +131,6 @@ export class History {
       returnedSeq: this.#seq++,
       returnedAtMs: this.#nowMs(),
     };
+    this.#onStep([outcome, index, asked.client, output]);
   }
 }

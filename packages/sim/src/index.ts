@@ -13,6 +13,7 @@ export type { Observer } from "./kernel.ts";
 export { minimise } from "./minimise.ts";
 export { FAIR_WEATHER, Network } from "./network.ts";
 export type { CutMode, Weather } from "./network.ts";
+export { parsePlan } from "./parse-plan.ts";
 export { RandomStream } from "./random.ts";
 export { FAILURES_FOLDER, keptFailures, readKept, SimReport, SimulationFailure } from "./report.ts";
 export type { KeptFailure } from "./report.ts";

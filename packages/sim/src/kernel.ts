@@ -9,9 +9,11 @@
  * *quiet* promises to wake none, unless it says so under way (`stir`), and is followed by the next at once: that is what
  * state machines run as.
  */
+import { inspect, types } from "node:util";
 import { assert } from "@selvage/fabric";
+import { Violation } from "./check.ts";
 import { RandomStream } from "./random.ts";
-import type { Detail, Occurrence } from "./trace.ts";
+import type { Arrival, Detail, Occurrence } from "./trace.ts";
 import { TraceHash } from "./trace-hash.ts";
 
 /** Something that will happen. */
@@ -31,6 +33,9 @@ export type Observer = (occurrence: Occurrence) => void;
 // Captured before a guard can take it away.
 const nextTurn = setImmediate;
 
+/** Messages that came, of which the last so many are kept. */
+const arrivalsKept = 256;
+
 /** Callbacks that are asked for together: the host runs them in one turn of its loop, and all microtasks between two. */
 const callbacksAtOnce = 64;
 
@@ -45,6 +50,8 @@ export class Kernel {
   /** Everything recorded, in order. */
   readonly occurrences: Occurrence[] = [];
   readonly #events: Scheduled[] = [];
+  readonly #arrivals: Arrival[] = [];
+  #arrived = 0;
   readonly #counts = new Map<string, number>();
   readonly #observers: Observer[] = [];
   // By the number of events taken by then.
@@ -55,10 +62,14 @@ export class Kernel {
   #taken = 0;
   // Whether the event that was taken last may have woken `async` code.
   #isStirred = false;
-  #failure: { readonly thrown: unknown } | undefined;
+  #failure: Error | undefined;
 
-  constructor(seed: string) {
+  readonly #mostEvents: number;
+
+  /** @param mostEvents - events after which the run is ended: without a violation of its own it might never be. */
+  constructor(seed: string, mostEvents: number = Infinity) {
     this.seed = seed;
+    this.#mostEvents = mostEvents;
   }
 
   /** Virtual time since the run began, in microseconds. */
@@ -132,6 +143,23 @@ export class Kernel {
     return seq;
   }
 
+  /** Notes that a message has come to where it was sent: for pictures only, and only the last ones are kept. */
+  arrived(from: string, to: string): void {
+    const arrival: Arrival = {
+      before: this.occurrences.length,
+      atMs: this.#nowUs / 1_000,
+      from,
+      to,
+    };
+    this.#arrivals[this.#arrived++ % arrivalsKept] = arrival;
+  }
+
+  /** The last messages that came to where they were sent, in order. */
+  arrivals(): readonly Arrival[] {
+    const first = this.#arrived % arrivalsKept;
+    return [...this.#arrivals.slice(first), ...this.#arrivals.slice(0, first)];
+  }
+
   /** How often a kind was recorded. */
   count(kind: string): number {
     return this.#counts.get(kind) ?? 0;
@@ -142,9 +170,9 @@ export class Kernel {
     return this.#counts;
   }
 
-  /** Ends the run with what was thrown: `run` rejects with the first. */
+  /** Ends the run with what was thrown: `run` rejects with the first, as an error whatever it was. */
   fail(thrown: unknown): void {
-    this.#failure ??= { thrown };
+    this.#failure ??= errorOf(thrown);
   }
 
   /** Takes events until virtual time `untilUs`, or until `isDone` says so, or the run failed. */
@@ -203,6 +231,10 @@ export class Kernel {
     this.#taken++;
     this.#isStirred = !event.isQuiet;
     this.hash.event(event.atUs, event.kind);
+    if (this.#taken > this.#mostEvents) {
+      const what = `more than ${this.#mostEvents} events, the last at ${this.#nowUs / 1_000} ms`;
+      return this.fail(new Violation("no livelock", what));
+    }
     try {
       event.run();
     } catch (thrown) {
@@ -219,7 +251,7 @@ export class Kernel {
   }
 
   #throwFailure(): void {
-    if (this.#failure !== undefined) throw this.#failure.thrown;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   // A binary heap.
@@ -256,6 +288,12 @@ export class Kernel {
     heap[at] = last;
     return first;
   }
+}
+
+/** What was thrown, as an error: `undefined` or a text can be thrown too, and must not pass for nothing. */
+export function errorOf(thrown: unknown): Error {
+  if (thrown instanceof Error || types.isNativeError(thrown)) return thrown;
+  return new Error(`thrown, and no error: ${inspect(thrown)}`, { cause: thrown });
 }
 
 function isBefore(one: Scheduled, other: Scheduled): boolean {

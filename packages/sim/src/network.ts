@@ -90,6 +90,7 @@ export class Network {
     if (!sender.isUp) return;
     const copy = copyOf(message);
     const from = sender.name;
+    this.#kernel.hash.value(copy);
     const cut = this.#cuts.get(linkOf(from, to));
     if (cut === "drop") return this.#lose(from, to);
     if (cut === "queue") {
@@ -118,7 +119,11 @@ export class Network {
     }
     // To whoever has the name when it arrives: a restarted node gets what was sent to the one before it.
     // Quiet, unless its listener is not.
-    this.#kernel.after(us, "message", () => this.#nodes.get(to)?.deliver(from, message), true);
+    const arrive = (): void => {
+      this.#kernel.arrived(from, to);
+      this.#nodes.get(to)?.deliver(from, message);
+    };
+    this.#kernel.after(us, "message", arrive, true);
   }
 }
 

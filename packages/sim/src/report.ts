@@ -6,10 +6,11 @@ import { FabricError } from "@selvage/fabric";
 import { Violation } from "./check.ts";
 import type { FaultPlan } from "./faults.ts";
 import type { Kernel } from "./kernel.ts";
+import { parsePlan } from "./parse-plan.ts";
 import type { Scenario } from "./simulate.ts";
 import { sequenceDiagram, tellOccurrence } from "./story.ts";
 import type { Counters } from "./sometimes.ts";
-import type { Occurrence } from "./trace.ts";
+import type { Arrival, Occurrence } from "./trace.ts";
 
 /** Where failures are kept, unless told otherwise. */
 export const FAILURES_FOLDER = ".selvage/failures";
@@ -36,9 +37,10 @@ interface Parts {
   readonly options: Scenario;
   readonly seed: string;
   readonly plan: FaultPlan;
+  readonly unstruck: FaultPlan;
   readonly kernel: Kernel;
   readonly counters: Counters;
-  readonly violation: unknown;
+  readonly violation: Error | undefined;
   readonly tookMs: number;
 }
 
@@ -60,9 +62,11 @@ export class SimReport {
   readonly scenario: string;
   readonly seed: string;
   readonly plan: FaultPlan;
+  /** Faults of the plan that never struck: their moment did not come before the heal, or they met nothing to change. */
+  readonly unstruck: FaultPlan;
   readonly counters: Counters;
-  /** What was violated, as it was thrown; undefined: nothing. */
-  readonly violation: unknown;
+  /** What was violated; undefined: nothing. What was thrown and is no error is the `cause` of one. */
+  readonly violation: Error | undefined;
   readonly occurrences: readonly Occurrence[];
   readonly traceHash: string;
   /** The hash on the way, at every 256th entry. */
@@ -72,12 +76,16 @@ export class SimReport {
   readonly simulatedMs: number;
   /** Real time, in milliseconds. */
   readonly tookMs: number;
+  readonly #arrivals: readonly Arrival[];
   readonly #counts: ReadonlyMap<string, number>;
 
-  constructor({ options, seed, plan, kernel, counters, violation, tookMs }: Parts) {
+  constructor(parts: Parts) {
+    const { options, seed, plan, unstruck, kernel, counters, violation, tookMs } = parts;
     this.scenario = options.name ?? "scenario";
     this.seed = seed;
     this.plan = plan;
+    this.unstruck = unstruck;
+    this.#arrivals = kernel.arrivals();
     this.counters = counters;
     this.violation = violation;
     this.occurrences = kernel.occurrences;
@@ -109,12 +117,12 @@ export class SimReport {
   /** One line that runs it again. */
   get replayLine(): string {
     const plan = this.plan.length === 0 ? "" : `, plan: ${JSON.stringify(this.plan)}`;
-    return `simulate({ ...${this.scenario}, seed: ${JSON.stringify(this.seed)}${plan} })`;
+    return `simulate({ ...${identifierOf(this.scenario)}, seed: ${JSON.stringify(this.seed)}${plan} })`;
   }
 
-  /** The run as Mermaid draws it: nodes, faults, and what happened last. */
+  /** The run as Mermaid draws it: nodes, all faults, and the last `most` messages and occurrences. */
   diagram(most = 60): string {
-    return sequenceDiagram(this.occurrences, most);
+    return sequenceDiagram(this.occurrences, this.#arrivals, most);
   }
 
   /** The last occurrences of each node, one line each. */
@@ -131,11 +139,14 @@ export class SimReport {
   /** Does nothing if nothing was violated. @throws SimulationFailure that says how to see it again. */
   assert(): void {
     if (this.violation === undefined) return;
-    const { message } = this.violation as Error;
+    const { message } = this.violation;
     const lines = [
       message.startsWith(`${this.property}:`) ? message : `${this.property}: ${message}`,
       `  replay: ${this.replayLine}`,
       `  after ${this.events} events, ${Math.round(this.simulatedMs)} ms; trace ${this.traceHash}`,
+      ...(this.unstruck.length === 0
+        ? []
+        : [`  ${this.unstruck.length} of ${this.plan.length} faults never struck`]),
       ...this.occurrences.slice(-12).map((occurrence) => `  ${tellOccurrence(occurrence)}`),
     ];
     throw new SimulationFailure(this, lines.join("\n"), { cause: this.violation });
@@ -143,13 +154,13 @@ export class SimReport {
 
   /** The failure as it is kept. @throws FabricError `NOT_FOUND`: nothing was violated. */
   toKept(): KeptFailure {
-    const { property } = this;
-    if (property === undefined)
+    const { property, violation } = this;
+    if (property === undefined || violation === undefined)
       throw new FabricError("NOT_FOUND", "Cannot keep a failure: nothing was violated");
     return {
       scenario: this.scenario,
       property,
-      message: (this.violation as Error).message,
+      message: violation.message,
       seed: this.seed,
       plan: this.plan,
       traceHash: this.traceHash,
@@ -173,16 +184,37 @@ export class SimReport {
   }
 }
 
-/** Reads a failure that was kept. @throws FabricError `DECODE`: the file holds none. */
+// A scenario's name as code has it: `unfenced-lock` is the variable `unfencedLock`.
+function identifierOf(name: string): string {
+  const joined = name.replaceAll(/[^\w$]+(\w?)/g, (_, next: string) => next.toUpperCase());
+  return /^[A-Za-z_$]/.test(joined) ? joined : `_${joined}`;
+}
+
+/** Reads a failure that was kept. @throws FabricError `NOT_FOUND`: it cannot be read. `DECODE`: the file holds none. */
 export function readKept(path: string): KeptFailure {
-  const kept = JSON.parse(readFileSync(path, "utf8")) as Partial<KeptFailure> | null;
+  const kept = parsedKept(path);
   const isKept =
     typeof kept?.scenario === "string" &&
     typeof kept.seed === "string" &&
-    typeof kept.property === "string" &&
-    Array.isArray(kept.plan);
+    typeof kept.property === "string";
   if (!isKept) throw new FabricError("DECODE", `Cannot replay ${path}: it holds no failure`);
+  try {
+    parsePlan(kept.plan);
+  } catch (thrown) {
+    const why = `Cannot replay ${path}: ${(thrown as Error).message}`;
+    throw new FabricError("DECODE", why, { path }, { cause: thrown });
+  }
   return kept as KeptFailure;
+}
+
+function parsedKept(path: string): Partial<KeptFailure> | null {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Partial<KeptFailure> | null;
+  } catch (thrown) {
+    const isText = thrown instanceof SyntaxError;
+    const why = `Cannot replay ${path}: ${isText ? "it is no JSON" : (thrown as Error).message}`;
+    throw new FabricError(isText ? "DECODE" : "NOT_FOUND", why, { path }, { cause: thrown });
+  }
 }
 
 /** The failures that are kept in a folder, by path; of one scenario, where one is named. */

@@ -103,18 +103,21 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
     tookMs += report.tookMs;
     if (report.property === undefined) return report;
     const again = await simulate(runOf(campaign, report.seed, report.plan));
-    const told = again.property === report.property ? again : report;
-    const least = await minimise(() => runOf(campaign, report.seed), told, minimiseRuns);
+    if (again.traceHash !== report.traceHash || again.property !== report.property) {
+      failures.push(unrepeated(campaign, report, again));
+      return report;
+    }
+    const least = await minimise(() => runOf(campaign, report.seed), again, minimiseRuns);
     failures.push({
       campaign: campaign.name,
       property: least.property ?? report.property,
-      message: (least.violation as Error).message,
+      message: messageOf(least),
       seed: report.seed,
       plan: least.plan,
       drawnFaults: report.plan.length,
       path: keepIn === undefined ? undefined : least.keep(keepIn),
     });
-    return told;
+    return again;
   };
   const kept = keepIn === undefined || !replaysKept ? [] : keptFailures(keepIn, campaign.name);
   for (const [, failure] of kept)
@@ -138,6 +141,27 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
   };
 }
 
+function messageOf({ violation }: SimReport): string {
+  return violation?.message ?? "nothing was violated";
+}
+
+// Neither made smaller nor kept: another run of it would show something else.
+function unrepeated(campaign: Campaign, report: SimReport, again: SimReport): CampaignFailure {
+  const { seed, plan } = report;
+  const [first, second] = [report, again].map(
+    (run) => `"${messageOf(run)}" with trace ${run.traceHash}`,
+  );
+  return {
+    campaign: campaign.name,
+    property: "T1",
+    message: `T1: a run of the same seed and plan was another: ${first}, then ${second}`,
+    seed,
+    plan,
+    drawnFaults: plan.length,
+    path: undefined,
+  };
+}
+
 function runQuickly(options: SimulateOptions): Promise<SimReport> {
   return withoutStacks(() => simulate(options));
 }
@@ -146,9 +170,17 @@ function runQuickly(options: SimulateOptions): Promise<SimReport> {
 export interface Divergence {
   readonly campaign: string;
   readonly seed: string;
-  /** The first checkpoint at which they part, of 256 entries each; and what happened last before, in each. */
+  /** The first checkpoint at which they part, of 256 entries each. */
   readonly checkpoint: number;
+  /**
+   * The first occurrence that differs, in each; `null` where that run had ended. Where all occurrences are the same, they part
+   * in messages, histories, counters or the times of events: then their hashes.
+   */
   readonly lasts: readonly [string, string];
+}
+
+function occurrenceAt({ occurrences }: SimReport, index: number): string {
+  return JSON.stringify(occurrences[index] ?? null);
 }
 
 /** Runs a seed twice and compares. Undefined: the same. */
@@ -161,9 +193,13 @@ export async function audit(campaign: Campaign, seed: string): Promise<Divergenc
   const { length } = one.checkpoints;
   let checkpoint = one.checkpoints.findIndex((hash, index) => hash !== two.checkpoints[index]);
   if (checkpoint < 0) checkpoint = length;
-  const parting = one.occurrences.findIndex(
-    (occurrence, index) => JSON.stringify(occurrence) !== JSON.stringify(two.occurrences[index]),
-  );
-  const last = (report: SimReport): string => JSON.stringify(report.occurrences[parting] ?? null);
+  // One run may be the other's beginning.
+  const most = Math.max(one.occurrences.length, two.occurrences.length);
+  let parting = 0;
+  while (parting < most && occurrenceAt(one, parting) === occurrenceAt(two, parting)) parting++;
+  const last = (report: SimReport): string =>
+    parting < most
+      ? occurrenceAt(report, parting)
+      : `as recorded the same, trace ${report.traceHash}`;
   return { campaign: campaign.name, seed, checkpoint, lasts: [last(one), last(two)] };
 }

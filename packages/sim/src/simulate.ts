@@ -6,10 +6,11 @@
 import { invalidArgument } from "@selvage/fabric";
 import { Chaos } from "./chaos.ts";
 import { Violation, type Check } from "./check.ts";
-import type { FaultPlan } from "./faults.ts";
+import type { Fault, FaultPlan } from "./faults.ts";
 import { guarded, unguarded } from "./guard.ts";
 import { History } from "./history.ts";
-import { Kernel } from "./kernel.ts";
+import { errorOf, Kernel } from "./kernel.ts";
+import { parsePlan } from "./parse-plan.ts";
 import { catchingRejections } from "./rejections.ts";
 import { SimReport } from "./report.ts";
 import { Counters, withCounters } from "./sometimes.ts";
@@ -23,6 +24,11 @@ export interface RunShape {
   readonly chaosMs?: number;
   /** From then on, until the end: within this a program must have recovered. Default 29,000. */
   readonly settleMs?: number;
+  /**
+   * Events after which the run ends with the violation `no livelock`: a program that sleeps for nothing again and again would
+   * otherwise keep it from ever ending. Default 5,000,000, some seconds of a processor.
+   */
+  readonly mostEvents?: number;
 }
 
 /** What is simulated, and what must hold. */
@@ -49,7 +55,12 @@ export interface SimulateOptions extends Scenario {
   readonly plan?: FaultPlan;
 }
 
-const shapeDefaults: Required<RunShape> = { warmUpMs: 1_000, chaosMs: 30_000, settleMs: 29_000 };
+const shapeDefaults: Required<RunShape> = {
+  warmUpMs: 1_000,
+  chaosMs: 30_000,
+  settleMs: 29_000,
+  mostEvents: 5_000_000,
+};
 
 /**
  * Runs a program once. Never rejects for what the program does: the report says what was violated.
@@ -73,51 +84,77 @@ const shapeDefaults: Required<RunShape> = { warmUpMs: 1_000, chaosMs: 30_000, se
  * report.assert();
  * assert.equal(report.count("lease.expired"), 1);
  * ```
- * @throws FabricError `INVALID_ARGUMENT`: the plan names a node that the world does not have.
+ * @throws FabricError `INVALID_ARGUMENT`: `world` is no function; or the plan is none (`parsePlan`), or names a node that the
+ * world does not have.
  */
 export async function simulate(options: SimulateOptions): Promise<SimReport> {
-  const { seed = "1", plan = [], world: build, drive, finally: finals = [] } = options;
+  const { seed = "1", plan = [], world: build } = options;
   if (typeof build !== "function") throw invalidArgument("world", "a function", build);
+  parsePlan(plan);
   const shape = { ...shapeDefaults, ...options.shape };
-  const kernel = new Kernel(String(seed));
+  const kernel = new Kernel(String(seed), shape.mostEvents);
   const world = new World(kernel);
-  const history = new History(() => world.nowMs);
   const counters = new Counters();
   counters.require(...(options.sometimes ?? []));
-  const checks = [...(options.invariants ?? []), ...finals];
+  const checks = [...(options.invariants ?? []), ...(options.finally ?? [])];
   for (const { observe } of checks) if (observe !== undefined) kernel.observe(observe);
+  const chaos = new Chaos(kernel, world.network, world.nodes);
+  const faults = plan.map((fault) => later(fault, shape.warmUpMs));
   const startedAt = unguarded(() => performance.now());
-  let healedAtMs: number | undefined;
-  const fail = (reason: unknown): void => kernel.fail(reason);
-  const run = (): Promise<unknown> =>
+  const run = (): Promise<Error | undefined> =>
     guarded(async () => {
-      build(world);
-      const chaos = new Chaos(kernel, world.network, world.nodes);
-      chaos.arm(plan.map((fault) => later(fault, shape.warmUpMs)));
       try {
-        for (const node of world.nodes.values()) node.start();
-        let isDriven = drive === undefined;
-        drive?.(world, history).then(
-          () => (isDriven = true),
-          (thrown: unknown) => kernel.fail(thrown),
-        );
-        const healUs = (shape.warmUpMs + shape.chaosMs) * 1_000;
-        await kernel.run(healUs);
-        chaos.heal();
-        healedAtMs = world.nowMs;
-        await kernel.run(healUs + shape.settleMs * 1_000);
-        if (!isDriven) throw new Violation("no hang", "what drives the program has not ended");
-        const { occurrences } = kernel;
-        for (const { end } of checks)
-          end?.({ occurrences, history, durationMs: world.nowMs, healedAtMs });
+        build(world);
+      } catch (thrown) {
+        return errorOf(thrown);
+      }
+      // Only now is it known which nodes there are.
+      parsePlan(plan, [...world.nodes.keys()]);
+      chaos.arm(faults);
+      try {
+        await play(options, shape, world, chaos, checks);
         return undefined;
       } catch (thrown) {
-        return thrown;
+        return errorOf(thrown);
       }
     });
+  const fail = (reason: unknown): void => kernel.fail(reason);
   const violation = await withCounters(counters, () => catchingRejections(fail, run));
+  kernel.hash.value(counters.toJSON());
   const tookMs = unguarded(() => performance.now()) - startedAt;
-  return new SimReport({ options, seed: String(seed), plan, kernel, counters, violation, tookMs });
+  const unstruck = plan.filter((_, index) => !chaos.hasStruck(faults[index] as Fault));
+  const parts = { options, seed: String(seed), plan, unstruck, kernel, counters };
+  return new SimReport({ ...parts, violation, tookMs });
+}
+
+/** The run itself: warm-up and chaos, healing, settling, and the checks of its end. */
+async function play(
+  { drive }: SimulateOptions,
+  { warmUpMs, chaosMs, settleMs }: Required<RunShape>,
+  world: World,
+  chaos: Chaos,
+  checks: readonly Check[],
+): Promise<void> {
+  const { kernel } = world;
+  const history = new History(
+    () => world.nowMs,
+    (step) => kernel.hash.value(step),
+  );
+  for (const node of world.nodes.values()) node.start();
+  let isDriven = drive === undefined;
+  drive?.(world, history).then(
+    () => (isDriven = true),
+    (thrown: unknown) => kernel.fail(thrown),
+  );
+  const healUs = (warmUpMs + chaosMs) * 1_000;
+  await kernel.run(healUs);
+  chaos.heal();
+  const healedAtMs = world.nowMs;
+  await kernel.run(healUs + settleMs * 1_000);
+  if (!isDriven) throw new Violation("no hang", "what drives the program has not ended");
+  const { occurrences } = kernel;
+  for (const { end } of checks)
+    end?.({ occurrences, history, durationMs: world.nowMs, healedAtMs });
 }
 
 // A plan's own times count from the end of the warm-up.

@@ -37,9 +37,33 @@ export class TraceHash {
     this.#entry();
   }
 
+  /**
+   * Data, such as a message: all that structured clone keeps, deep within too. Of an instance of a class of its own, only the
+   * name of the class counts; of what is in several places, that it is. Costs time linear in its size.
+   */
+  value(value: unknown): void {
+    this.#value(value, new Map());
+    this.#entry();
+  }
+
   /** Sixteen hexadecimal digits. */
   toString(): string {
     return hex(this.#high) + hex(this.#low);
+  }
+
+  #value(value: unknown, seen: Map<object, number>): void {
+    if (typeof value === "number" && Number.isFinite(value)) return this.#number(value);
+    if (typeof value !== "object" || value === null)
+      // A function's text would count what a coverage run has added to it.
+      return this.#word(
+        textHash(`${typeof value} ${typeof value === "function" ? "" : String(value)}`),
+      );
+    const before = seen.get(value);
+    if (before !== undefined) return this.#word(~before);
+    seen.set(value, seen.size);
+    this.#word(this.#textHash(nameOf(value)));
+    for (const part of partsOf(value)) this.#value(part, seen);
+    this.#word(seen.size);
   }
 
   #entry(): void {
@@ -77,4 +101,24 @@ function textHash(text: string): number {
 
 function hex(word: number): string {
   return (word >>> 0).toString(16).padStart(8, "0");
+}
+
+function nameOf(value: object): string {
+  const name: unknown = value.constructor?.name;
+  return typeof name === "string" ? name : "";
+}
+
+/** What a value consists of: names and values, one after the other. */
+function partsOf(value: object): Iterable<unknown> {
+  if (Array.isArray(value)) return value;
+  if (value instanceof Map) return [...value].flat();
+  if (value instanceof Set) return value;
+  if (value instanceof Date) return [value.getTime()];
+  if (value instanceof RegExp) return [String(value)];
+  if (value instanceof Error) return [value.name, value.message];
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  if (ArrayBuffer.isView(value))
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null ? Object.entries(value).flat() : [];
 }

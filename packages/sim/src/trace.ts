@@ -15,3 +15,12 @@ export interface Occurrence {
   readonly kind: string;
   readonly details: Readonly<Record<string, Detail>>;
 }
+
+/** A message came to where it was sent. */
+export interface Arrival {
+  /** Comes before the occurrence that has this place in the run. */
+  readonly before: number;
+  readonly atMs: number;
+  readonly from: string;
+  readonly to: string;
+}

@@ -1,10 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   audit,
   check,
   minimise,
+  readKept,
   replay,
   runCampaign,
   runOf,
@@ -129,6 +130,54 @@ describe("a run", () => {
     expect(() => rejected.assert()).toThrow(/nobody waits/);
   });
 
+  it.each([undefined, null, "text", 0, Object.create(null)])(
+    "fails with whatever is thrown, also where it is no error: %s",
+    async (thrown: unknown) => {
+      const throwIt = (): never => {
+        throw thrown;
+      };
+      const reports = [
+        await simulate({ world: (w) => void w.node("a", throwIt), shape }),
+        await simulate({
+          world: (w) => void w.node("a", () => void Promise.reject(thrown)),
+          shape,
+        }),
+        await simulate({ ...chat(), drive: () => Promise.reject(thrown) }),
+        await simulate({ ...chat(), drive: throwIt }),
+        await simulate({ world: throwIt, shape }),
+        await simulate({ ...chat(), finally: [{ name: "mine", end: throwIt }] }),
+      ];
+      for (const report of reports) {
+        expect(report.property).toBe("no error");
+        expect(() => report.assert()).toThrow(/no error: thrown, and no error: /);
+        expect(report.violation?.cause).toBe(thrown);
+      }
+    },
+  );
+
+  it("does not reject where the world throws", async () => {
+    const report = await simulate({
+      world() {
+        throw new RangeError("of the world");
+      },
+      shape,
+    });
+    expect(() => report.assert()).toThrow(/no error: of the world/);
+  });
+
+  it("says that it makes no headway: so many events, and no end", async () => {
+    const report = await simulate({
+      world: (w) =>
+        void w.node("a", async (node) => {
+          for (;;) await node.sleep(0);
+        }),
+      shape: { ...shape, mostEvents: 5_000 },
+    });
+    expect(report.property).toBe("no livelock");
+    expect(report.events).toBe(5_001);
+    expect(() => report.assert()).toThrow(/no livelock: more than 5000 events, the last at 5 ms/);
+  });
+
   it("tells a rejection that nobody awaited to its own run, and leaves the process as it was", async () => {
     const before = process.listeners("unhandledRejection");
     const [one, two, three] = await Promise.all([
@@ -202,6 +251,12 @@ function fragile(): Scenario {
   };
 }
 
+/** How the replay line of a run calls its scenario. */
+async function calledIn(name: string): Promise<string | undefined> {
+  const { replayLine } = await simulate({ ...chat(), name, seed: 1, shape: { chaosMs: 1 } });
+  return /\.\.\.(.*?),/.exec(replayLine)?.[1];
+}
+
 describe("a failure", () => {
   const many: FaultPlan = [
     ...plan,
@@ -216,8 +271,56 @@ describe("a failure", () => {
     expect(() => report.assert()).toThrow(
       /replay: simulate\(\{ \.\.\.fragile, seed: "5", plan: \[/,
     );
-    expect(report.diagram()).toMatch(/^sequenceDiagram\n {2}participant a\n {2}participant b/);
+    expect(report.diagram()).toMatch(
+      /^sequenceDiagram\n {2}participant n0 as a\n {2}participant n1 as b/,
+    );
     expect(Object.keys(report.last()).toSorted()).toEqual(["a", "b", "world"]);
+  });
+
+  it("has a replay line that is code, whatever its name is", async () => {
+    expect(await calledIn("unfenced-lock")).toBe("unfencedLock");
+    expect(await calledIn("3 nodes")).toBe("_3Nodes");
+    expect(await calledIn("plain_$1")).toBe("plain_$1");
+  });
+
+  it("is drawn: every fault, messages as they arrive, and nothing that breaks the picture", async () => {
+    const weather: FaultPlan = [
+      { kind: "clockStep", node: "end", byMs: 1, at: { atMs: 1 } },
+      { kind: "loss", in1000: 300, forMs: 1_000, at: { atMs: 1_000 } },
+      { kind: "doubling", in1000: 300, forMs: 1_000, at: { atMs: 1_000 } },
+      { kind: "delay", in1000: 300, lateMs: 50, forMs: 1_000, at: { atMs: 1_000 } },
+    ];
+    const report = await simulate({
+      shape: { warmUpMs: 0, chaosMs: 2_000, settleMs: 0 },
+      plan: weather,
+      world(w) {
+        w.node("end", async (node) => {
+          for (let turn = 0; ; turn++) {
+            node.record("said", { resource: "a\nb;c#d" });
+            node.send("other", turn);
+            await node.sleep(20);
+          }
+        });
+        w.node("other");
+      },
+    });
+    const lines = report.diagram(80).split("\n");
+    for (const line of lines.slice(1))
+      expect(line).toMatch(
+        /^ {2}(participant n\d as \w+|(Note over n\d|n0 (->>|--x) n1): [^;#]+)$/,
+      );
+    expect(lines).toContain("  participant n0 as end");
+    expect(lines.filter((line) => line.includes("⚡"))).toHaveLength(4);
+    const messages = lines.filter((line) => line.includes("n0 "));
+    expect(messages.filter((line) => /n0 --x n1: [\d.]+ message.lost$/.test(line))).not.toEqual([]);
+    for (const kind of ["message", "message.late", "message.doubled"])
+      expect(
+        messages.some((line) => line.startsWith("  n0 ->>") && line.endsWith(` ${kind}`)),
+      ).toBe(true);
+    // In the order in which it happened.
+    const times = lines.flatMap((line) => /: (?:⚡ )?([\d.]+) /.exec(line)?.[1] ?? []).map(Number);
+    expect(times).toEqual(times.toSorted((one, other) => one - other));
+    expect(report.diagram(0).split("\n")).toHaveLength(8);
   });
 
   it("is made smaller: to the one fault that causes it, and no longer than it must be", async () => {
@@ -237,8 +340,13 @@ describe("a failure", () => {
     const again = await replay(path, fragile());
     expect([again.property, again.traceHash]).toEqual([report.property, report.traceHash]);
     const wrong = join(folder, "other.json");
-    writeFileSync(wrong, "{}");
-    await expect(replay(wrong, fragile())).rejects.toMatchObject({ code: "DECODE" });
+    const kept = report.toKept();
+    for (const text of ["{}", "null", "no JSON", JSON.stringify({ ...kept, plan: [{}] })]) {
+      writeFileSync(wrong, text);
+      await expect(replay(wrong, fragile())).rejects.toMatchObject({ code: "DECODE" });
+      await expect(replay(wrong, fragile())).rejects.toThrow(wrong);
+    }
+    expect(() => readKept(join(folder, "none.json"))).toThrow(/none\.json/);
     const fine = await simulate(chat());
     expect(() => fine.keep(folder)).toThrow(/nothing was violated/);
   });
@@ -298,6 +406,101 @@ describe("a campaign", () => {
     expect(stacks[1]).toContain("simulate.test.ts");
     expect((told[0] as Error).stack).toContain("simulate.test.ts");
     expect(Error.stackTraceLimit).toBe(limit);
+  });
+
+  it("T1: tells a failure that does not repeat as such, and keeps none", async () => {
+    let runs = 0;
+    const fickle: Campaign = {
+      ...campaign,
+      name: "fickle",
+      swarm: () => ({ nodes: ["a"], mostFaults: 0 }),
+      scenario: () => ({
+        shape,
+        world: (world) => {
+          const run = ++runs;
+          world.node("a", () => {
+            if (run === 1) throw new Error("once only");
+          });
+        },
+      }),
+    };
+    const folder = newFolder();
+    const tally = await runCampaign(fickle, { firstSeed: "1", seeds: 1, keepIn: folder });
+    expect(tally.failures).toMatchObject([{ property: "T1", path: undefined, seed: "1" }]);
+    expect(tally.failures[0]?.message).toMatch(/^T1: .*"once only".*, then "nothing was violated"/);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  const hidden: readonly (readonly [string, (value: number) => Partial<Scenario>])[] = [
+    [
+      "in a message",
+      (value) => ({
+        world: (w) => void w.node("a", (node) => node.send("a", { deep: [new Map([[1, value]])] })),
+      }),
+    ],
+    [
+      "in what a client asks for",
+      (value) => ({
+        drive: (_world, history) => Promise.resolve(void history.invoke("ann", { value })),
+      }),
+    ],
+    [
+      "in an answer",
+      (value) => ({
+        drive: (_world, history) => {
+          history.ok(history.invoke("ann", "read"), value);
+          return Promise.resolve();
+        },
+      }),
+    ],
+    [
+      "in how an operation ended",
+      (value) => ({
+        drive: (_world, history) => {
+          const token = history.invoke("ann", "read");
+          if (value === 1) history.fail(token);
+          else history.info(token);
+          return Promise.resolve();
+        },
+      }),
+    ],
+    [
+      "in a counter",
+      (value) => ({ world: (w) => void w.node("a", () => sometimes("one", value === 1)) }),
+    ],
+  ];
+
+  it.each(hidden)("T1: is audited: runs that differ %s are found", async (_name, part) => {
+    let runs = 0;
+    const leaky: Campaign = {
+      ...campaign,
+      swarm: () => ({ nodes: ["a"], mostFaults: 0 }),
+      scenario: () => ({ world: (w) => void w.node("a"), shape, ...part(++runs) }),
+    };
+    const divergence = await audit(leaky, "1");
+    expect(divergence?.lasts[0]).toMatch(/^as recorded the same, trace /);
+  });
+
+  it("T1: is audited: a run that is the beginning of another is found, and where", async () => {
+    let runs = 0;
+    const shorter: Campaign = {
+      ...campaign,
+      swarm: () => ({ nodes: ["a"], mostFaults: 0 }),
+      scenario() {
+        const run = ++runs;
+        return {
+          shape,
+          world: (w) => void w.node("a"),
+          drive: async (w) => {
+            await w.sleep(3_000);
+            if (run === 2) w.record("more");
+          },
+        };
+      },
+    };
+    const divergence = await audit(shorter, "1");
+    expect(divergence?.lasts[0]).toBe("null");
+    expect(divergence?.lasts[1]).toContain('"more"');
   });
 
   it("counts its seeds within 64 bits", () => {
