@@ -7,6 +7,7 @@ import {
   type TaskRunner,
 } from "@selvage/batch";
 import { FabricError } from "@selvage/fabric";
+import { unguarded } from "./guard.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { SimThreads } from "./sim-threads.ts";
 
@@ -18,8 +19,9 @@ export function inlineRunner(node: SimNode, threads: SimThreads): TaskRunner {
       const { promise, resolve, reject } = Promise.withResolvers<TaskReply>();
       const abort = new AbortController();
       const load = async (): Promise<TaskFunction> => {
-        // Reading a file takes real time, which must not decide anything.
-        const { default: body } = (await node.kernel.outside(import(request.module))) as {
+        // Reading a file takes real time, which must not decide anything, and is the host's to do.
+        const loading = unguarded(() => import(request.module));
+        const { default: body } = (await node.kernel.outside(loading)) as {
           default?: unknown;
         };
         if (typeof body === "function") return body as TaskFunction;
