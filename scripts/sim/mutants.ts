@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { mutants, type Mutant } from "../../test/campaigns/mutants.ts";
 import { command, ROOT } from "../command.ts";
+import { Unusable } from "./campaigns.ts";
 
 /** What became of one mutant. */
 export interface MutantOutcome {
@@ -33,12 +34,16 @@ export interface MutantsRun {
 
 const MUTANT_MS_MAX = 900_000;
 
-/** Runs each mutant's campaign on the broken source, until it is found or the seeds are used up. */
+/**
+ * Runs each mutant's campaign on the broken source, until it is found or the seeds are used up.
+ * @throws Unusable: no mutant is of that campaign.
+ */
 export async function runMutants(
   run: MutantsRun,
 ): Promise<{ readonly outcomes: readonly MutantOutcome[]; readonly text: string }> {
   const { campaign, threads, table } = run;
   const all = mutants.filter((one) => campaign === undefined || one.campaign === campaign);
+  if (all.length === 0) throw new Unusable(`there is no campaign ${campaign} that has mutants`);
   const outcomes: MutantOutcome[] = [];
   let next = 0;
   const work = async (): Promise<void> => {

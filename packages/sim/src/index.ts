@@ -18,8 +18,15 @@ export { RandomStream } from "./random.ts";
 export { FAILURES_FOLDER, keptFailures, readKept, SimReport, SimulationFailure } from "./report.ts";
 export type { KeptFailure } from "./report.ts";
 export { replay } from "./replay.ts";
-export { audit, runCampaign, runOf, seedAfter } from "./run-campaign.ts";
-export type { CampaignFailure, CampaignRun, CampaignTally, Divergence } from "./run-campaign.ts";
+export { audit, replayKept, REPEATS, runCampaign, runOf, seedAfter } from "./run-campaign.ts";
+export type {
+  AuditOptions,
+  CampaignFailure,
+  CampaignRun,
+  CampaignTally,
+  Divergence,
+  KeptTally,
+} from "./run-campaign.ts";
 export { SECTOR_BYTES, SimDisks } from "./sim-disk.ts";
 export type { DiskCondition } from "./sim-disk.ts";
 export { SimNode, START_MS } from "./sim-node.ts";

@@ -217,10 +217,15 @@ function parsedKept(path: string): Partial<KeptFailure> | null {
   }
 }
 
-/** The failures that are kept in a folder, by path; of one scenario, where one is named. */
+/**
+ * The failures that are kept in a folder, by path; of one scenario, where one is named. Files that hold none are passed over,
+ * and told to `onUnreadable`.
+ * @throws FabricError `DECODE`: a file holds none, and nobody is there to be told.
+ */
 export function keptFailures(
   folder: string = FAILURES_FOLDER,
   scenario?: string,
+  onUnreadable?: (path: string, error: FabricError) => void,
 ): readonly (readonly [path: string, failure: KeptFailure])[] {
   let names: string[];
   try {
@@ -228,9 +233,18 @@ export function keptFailures(
   } catch {
     return [];
   }
+  const read = (path: string): readonly (readonly [string, KeptFailure])[] => {
+    try {
+      return [[path, readKept(path)]];
+    } catch (error) {
+      if (onUnreadable === undefined || !(error instanceof FabricError)) throw error;
+      onUnreadable(path, error);
+      return [];
+    }
+  };
   return names
     .filter((name) => name.endsWith(".json"))
     .toSorted()
-    .map((name) => [join(folder, name), readKept(join(folder, name))] as const)
+    .flatMap((name) => read(join(folder, name)))
     .filter(([, failure]) => scenario === undefined || failure.scenario === scenario);
 }

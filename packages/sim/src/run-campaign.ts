@@ -1,8 +1,8 @@
 /** Campaigns: one scenario, many seeds. */
 import type { Campaign } from "./campaign.ts";
+import { FAULT_KINDS, type FaultPlan } from "./faults.ts";
 import { minimise } from "./minimise.ts";
 import { RandomStream } from "./random.ts";
-import type { FaultPlan } from "./faults.ts";
 import { keptFailures, type SimReport } from "./report.ts";
 import { simulate, type SimulateOptions } from "./simulate.ts";
 import { Counters } from "./sometimes.ts";
@@ -29,6 +29,7 @@ export function seedAfter(first: string, by: number): string {
 /** A seed that violated something. */
 export interface CampaignFailure {
   readonly campaign: string;
+  /** {@link REPEATS} where the seed's second run was not the same. */
   readonly property: string;
   readonly message: string;
   readonly seed: string;
@@ -40,11 +41,28 @@ export interface CampaignFailure {
   readonly path: string | undefined;
 }
 
+/** The property of a failure that did not come again: nothing that is kept of it would show it. */
+export const REPEATS: string = "T1: a seed gives the same run twice";
+
+/** What became of the failures that were kept. */
+export interface KeptTally {
+  /** How many were run again. */
+  readonly run: number;
+  /** Those that still fail. */
+  readonly failures: readonly CampaignFailure[];
+  /** Files that hold no failure, or none that this program can run, and why. */
+  readonly unreadable: readonly { readonly path: string; readonly message: string }[];
+}
+
 /** What a part of a campaign came to: plain data, to be merged. */
 export interface CampaignTally {
   readonly campaign: string;
   readonly seeds: number;
+  /** Of the seeds, without those that were kept before. */
   readonly failures: readonly CampaignFailure[];
+  /** Of those that were kept before, in `keepIn`. */
+  readonly kept: KeptTally;
+  /** Faults that struck, by kind: all kinds, at zero too. */
   readonly faults: Readonly<Record<string, number>>;
   readonly sometimes: Readonly<Record<string, number>>;
   readonly simulatedMs: number;
@@ -70,7 +88,7 @@ export interface CampaignRun {
   readonly mostFailures?: number;
   /** Folder in which failures are kept, each with its smallest plan. Default: none. */
   readonly keepIn?: string;
-  /** Whether those that are kept there are run first. Default true. */
+  /** Whether those that are kept there are run first: they do not count among the seeds or the failures. Default: without `plan`. */
   readonly replaysKept?: boolean;
   /** Told after each seed. */
   readonly onSeed?: (report: SimReport) => void;
@@ -78,60 +96,38 @@ export interface CampaignRun {
 
 /** Runs a campaign over its seeds. Each failure is made smaller before it is told. */
 export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise<CampaignTally> {
-  const {
-    firstSeed,
-    seeds,
-    step = 1,
-    plan,
-    minimiseRuns = 200,
-    mostFailures = 5,
-    onSeed,
-    replaysKept = true,
-    keepIn,
-  } = run;
+  const { firstSeed, seeds, step = 1, plan, mostFailures = 5, onSeed, keepIn } = run;
+  const { replaysKept = plan === undefined } = run;
   const counters = new Counters();
   counters.require(...campaign.sometimes);
   const faults = new Counters();
+  faults.require(...FAULT_KINDS);
   const failures: CampaignFailure[] = [];
   const hashes: string[] = [];
   let [simulatedMs, events, tookMs] = [0, 0, 0];
-  const note = async (report: SimReport): Promise<SimReport> => {
+  const kept =
+    keepIn !== undefined && replaysKept ? await replayKept(campaign, keepIn, run) : noneKept;
+  for (let index = 0; index < seeds && failures.length < mostFailures; index++) {
+    const report = await runQuickly(runOf(campaign, seedAfter(firstSeed, index * step), plan));
+    hashes.push(report.traceHash);
     counters.merge(report.counters);
     faults.merge(report.faults);
     simulatedMs += report.simulatedMs;
     events += report.events;
     tookMs += report.tookMs;
-    if (report.property === undefined) return report;
-    const again = await simulate(runOf(campaign, report.seed, report.plan));
-    if (again.traceHash !== report.traceHash || again.property !== report.property) {
-      failures.push(unrepeated(campaign, report, again));
-      return report;
+    if (report.property === undefined) {
+      onSeed?.(report);
+      continue;
     }
-    const least = await minimise(() => runOf(campaign, report.seed), again, minimiseRuns);
-    failures.push({
-      campaign: campaign.name,
-      property: least.property ?? report.property,
-      message: messageOf(least),
-      seed: report.seed,
-      plan: least.plan,
-      drawnFaults: report.plan.length,
-      path: keepIn === undefined ? undefined : least.keep(keepIn),
-    });
-    return again;
-  };
-  const kept = keepIn === undefined || !replaysKept ? [] : keptFailures(keepIn, campaign.name);
-  for (const [, failure] of kept)
-    await note(await runQuickly(runOf(campaign, failure.seed, failure.plan)));
-  for (let index = 0; index < seeds && failures.length < mostFailures; index++) {
-    const report = await runQuickly(runOf(campaign, seedAfter(firstSeed, index * step), plan));
-    hashes.push(report.traceHash);
-    const told = await note(report);
+    const { told, failure } = await lookedInto(campaign, report, run);
+    failures.push(failure);
     onSeed?.(told);
   }
   return {
     campaign: campaign.name,
     seeds: hashes.length,
     failures,
+    kept,
     faults: faults.toJSON(),
     sometimes: counters.toJSON(),
     simulatedMs,
@@ -141,25 +137,68 @@ export async function runCampaign(campaign: Campaign, run: CampaignRun): Promise
   };
 }
 
-function messageOf({ violation }: SimReport): string {
-  return violation?.message ?? "nothing was violated";
+const noneKept: KeptTally = { run: 0, failures: [], unreadable: [] };
+
+/**
+ * Runs the failures of a campaign that are kept in a folder again. One that cannot be read, or whose plan does not go with the
+ * program as it is now, is told by its path, and does not keep the others from being run.
+ */
+export async function replayKept(
+  campaign: Campaign,
+  folder: string,
+  options: Pick<CampaignRun, "minimiseRuns"> = {},
+): Promise<KeptTally> {
+  const failures: CampaignFailure[] = [];
+  const unreadable: { readonly path: string; readonly message: string }[] = [];
+  let run = 0;
+  const kept = keptFailures(folder, campaign.name, (path, error) =>
+    unreadable.push({ path, message: error.message }),
+  );
+  for (const [path, { seed, plan }] of kept) {
+    let report: SimReport;
+    try {
+      report = await runQuickly(runOf(campaign, seed, plan));
+    } catch (error) {
+      // Not for what a program does: so the plan is what does not go.
+      unreadable.push({ path, message: (error as Error).message });
+      continue;
+    }
+    run++;
+    if (report.property === undefined) continue;
+    const looked = await lookedInto(campaign, report, { ...options, keepIn: folder });
+    failures.push(looked.failure);
+  }
+  return { run, failures, unreadable };
 }
 
-// Neither made smaller nor kept: another run of it would show something else.
-function unrepeated(campaign: Campaign, report: SimReport, again: SimReport): CampaignFailure {
+// Once more, with stacks, and then smaller. What does not come again is no failure of the program's alone.
+async function lookedInto(
+  campaign: Campaign,
+  report: SimReport,
+  { minimiseRuns = 200, keepIn }: Pick<CampaignRun, "minimiseRuns" | "keepIn">,
+): Promise<{ readonly told: SimReport; readonly failure: CampaignFailure }> {
   const { seed, plan } = report;
-  const [first, second] = [report, again].map(
-    (run) => `"${messageOf(run)}" with trace ${run.traceHash}`,
-  );
-  return {
-    campaign: campaign.name,
-    property: "T1",
-    message: `T1: a run of the same seed and plan was another: ${first}, then ${second}`,
-    seed,
-    plan,
-    drawnFaults: plan.length,
-    path: undefined,
+  const common = { campaign: campaign.name, seed, drawnFaults: plan.length };
+  const again = await simulate(runOf(campaign, seed, plan));
+  if (again.property !== report.property || again.traceHash !== report.traceHash) {
+    const [one, two] = [report, again].map(
+      ({ property = "nothing", traceHash }) => `${property} was violated, trace ${traceHash}`,
+    );
+    const message = `${REPEATS}: ${one}; and then ${two}`;
+    return {
+      told: report,
+      failure: { ...common, property: REPEATS, message, plan, path: undefined },
+    };
+  }
+  const least = await minimise(() => runOf(campaign, seed), again, minimiseRuns);
+  const failure: CampaignFailure = {
+    ...common,
+    property: least.property ?? "",
+    message: (least.violation as Error).message,
+    plan: least.plan,
+    path: keepIn === undefined ? undefined : least.keep(keepIn),
   };
+  return { told: again, failure };
 }
 
 function runQuickly(options: SimulateOptions): Promise<SimReport> {
@@ -170,7 +209,7 @@ function runQuickly(options: SimulateOptions): Promise<SimReport> {
 export interface Divergence {
   readonly campaign: string;
   readonly seed: string;
-  /** The first checkpoint at which they part, of 256 entries each. */
+  /** The first checkpoint at which they part, of 256 entries each; and what each has there that the other has not. */
   readonly checkpoint: number;
   /**
    * The first occurrence that differs, in each; `null` where that run had ended. Where all occurrences are the same, they part
@@ -179,27 +218,35 @@ export interface Divergence {
   readonly lasts: readonly [string, string];
 }
 
-function occurrenceAt({ occurrences }: SimReport, index: number): string {
-  return JSON.stringify(occurrences[index] ?? null);
+/** What is audited, beside the seed. */
+export interface AuditOptions {
+  /** A plan in place of the one that the seed draws. */
+  readonly plan?: FaultPlan;
+  /** Told of the first run. */
+  readonly onRun?: (report: SimReport) => void;
 }
 
 /** Runs a seed twice and compares. Undefined: the same. */
-export async function audit(campaign: Campaign, seed: string): Promise<Divergence | undefined> {
-  const [one, two] = [
-    await runQuickly(runOf(campaign, seed)),
-    await runQuickly(runOf(campaign, seed)),
-  ] as const;
+export async function audit(
+  campaign: Campaign,
+  seed: string,
+  { plan, onRun }: AuditOptions = {},
+): Promise<Divergence | undefined> {
+  const one = await runQuickly(runOf(campaign, seed, plan));
+  const two = await runQuickly(runOf(campaign, seed, plan));
+  onRun?.(one);
   if (one.traceHash === two.traceHash) return undefined;
   const { length } = one.checkpoints;
   let checkpoint = one.checkpoints.findIndex((hash, index) => hash !== two.checkpoints[index]);
   if (checkpoint < 0) checkpoint = length;
-  // One run may be the other's beginning.
-  const most = Math.max(one.occurrences.length, two.occurrences.length);
+  const lines = [one, two].map(({ occurrences }) =>
+    occurrences.map((each) => JSON.stringify(each)),
+  );
+  const [first = [], second = []] = lines;
+  const most = Math.max(first.length, second.length);
   let parting = 0;
-  while (parting < most && occurrenceAt(one, parting) === occurrenceAt(two, parting)) parting++;
-  const last = (report: SimReport): string =>
-    parting < most
-      ? occurrenceAt(report, parting)
-      : `as recorded the same, trace ${report.traceHash}`;
-  return { campaign: campaign.name, seed, checkpoint, lasts: [last(one), last(two)] };
+  while (parting < most && first[parting] === second[parting]) parting++;
+  // Where one run is a part of the other, or only what is not recorded differs.
+  const last = (all: readonly string[]): string => all[parting] ?? "nothing more";
+  return { campaign: campaign.name, seed, checkpoint, lasts: [last(first), last(second)] };
 }

@@ -4,8 +4,10 @@ import { join } from "node:path";
 import {
   audit,
   check,
+  FAULT_KINDS,
   minimise,
   readKept,
+  REPEATS,
   replay,
   runCampaign,
   runOf,
@@ -373,12 +375,51 @@ describe("a campaign", () => {
       expect(again.property).toBe("a is quick");
     }
     expect(tally.sometimes).toEqual({ "it rained": 0 });
-    expect(Object.keys(tally.faults).length).toBeGreaterThan(1);
-    // Those that are kept come first the next time.
-    const next = await runCampaign(campaign, { ...run, firstSeed: "999", seeds: 0 });
-    const seedsOf = ({ failures }: typeof next): readonly string[] =>
+    expect(Object.keys(tally.faults).toSorted()).toEqual(FAULT_KINDS.toSorted());
+    expect(tally.faults["crash"]).toBeGreaterThan(0);
+  });
+
+  it("runs kept failures first, apart from its seeds, tells what cannot be read, and leaves them to a plan", async () => {
+    const folder = newFolder();
+    const run = { firstSeed: "1", seeds: 60, mostFailures: 2, keepIn: folder };
+    const tally = await runCampaign(campaign, run);
+    const seedsOf = (failures: typeof tally.failures): readonly string[] =>
       failures.map(({ seed }) => seed).toSorted();
-    expect(seedsOf(next)).toEqual(seedsOf(tally));
+    const [first] = tally.failures;
+    const kept = readKept(first?.path as string);
+    writeFileSync(join(folder, "a.json"), "{");
+    const gone = [{ kind: "pause", node: "gone", forMs: 1, order: "io-first", at: { atMs: 1 } }];
+    writeFileSync(join(folder, "b.json"), JSON.stringify({ ...kept, plan: gone }));
+    const fine = { ...kept, seed: "2", plan: [] };
+    writeFileSync(join(folder, "c.json"), JSON.stringify(fine));
+    // They do not count among the failures after which it stops.
+    const next = await runCampaign(campaign, { ...run, mostFailures: 1, seeds: 60 });
+    expect(seedsOf(next.kept.failures)).toEqual(seedsOf(tally.failures));
+    expect(next.kept.run).toBe(3);
+    expect(next.kept.unreadable.map(({ path }) => path)).toEqual(
+      ["a.json", "b.json"].map((name) => join(folder, name)),
+    );
+    expect(next.failures).toHaveLength(1);
+    const planned = await runCampaign(campaign, { ...run, plan: kept.plan, seeds: 1 });
+    expect(planned.kept).toEqual({ run: 0, failures: [], unreadable: [] });
+  });
+
+  it("T1: a failure that does not come again is told as that, and not kept", async () => {
+    let runs = 0;
+    const once: Campaign = {
+      ...campaign,
+      scenario: () => ({
+        shape,
+        world: (world) =>
+          void world.node("a", () => {
+            if (runs++ === 2) throw new RangeError("once");
+          }),
+      }),
+      swarm: () => ({ nodes: ["a"], mostFaults: 0 }),
+    };
+    const run = { firstSeed: "1", seeds: 6, keepIn: newFolder() };
+    const { failures } = await runCampaign(once, run);
+    expect(failures).toMatchObject([{ property: REPEATS, seed: "3", path: undefined }]);
   });
 
   it("makes errors without stacks, runs what fails again with them, and leaves the limit as it was", async () => {
