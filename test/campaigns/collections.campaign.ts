@@ -12,6 +12,8 @@ import {
   type SimNode,
   type World,
 } from "@selvage/sim";
+import * as held from "./collections-held.ts";
+import { as, leaseChecks } from "./named.ts";
 import { ProcessThreads } from "./process-threads.ts";
 import { damageEpisode, mapEpisode } from "./map-episode.ts";
 import { checkReleased } from "./queue-ended.ts";
@@ -94,31 +96,20 @@ export const campaign: Campaign = {
         history = given;
         return Promise.resolve();
       },
-      invariants: [check.conservation(), check.singleTerminalState()],
+      invariants: leaseChecks(),
       finally: [
         ...sizes.nodes.map((name) =>
-          check.eventually("episode.ended", 28_000, { where: ({ node }) => node === name }),
+          check.eventually("episode.ended", 28_000, {
+            where: ({ node }) => node === name,
+            name: held.live,
+          }),
         ),
-        check.linearizable(models.fifo(), { only: isFifo }),
-        check.linearizable(models.map(), { only: (operation) => !isFifo(operation) }),
+        as(held.r1, check.linearizable(models.fifo(), { only: isFifo })),
+        as(held.k3, check.linearizable(models.map(), { only: (operation) => !isFifo(operation) })),
       ],
     };
   },
-  properties: [
-    "A3: use after reclaim throws",
-    "H1: a reader is never given an older generation",
-    "F1, F2: a guard's epoch never decreases, and no older one passes",
-    "J1: what was acknowledged is recovered",
-    "K3, K4: a store is as a plain map, its keys expire in time, and one store at a time goes on",
-    "P2: a stale instance overwrites nothing newer",
-    "R1: a queue's output is a prefix of what was committed to it",
-    "R2: uncommitted bytes are never delivered",
-    "R3: no overwrite of unread, full and empty are told apart",
-    "R4: a claim left open is skipped, alone, and counted; a late commit fails",
-    "R5: whatever stands in a queue's or map's bytes, an answer or a typed error, in bounded time",
-    "R6: no lost wakeup",
-    "R7: a queue on an ended lease: both ends error, and the next tenant's bytes stay",
-  ],
+  properties: Object.values(held),
   sometimes: [
     "a queue for many was made",
     "a queue was full",

@@ -9,7 +9,6 @@ import {
   type TaskContext,
   type TaskDef,
 } from "@selvage/batch";
-import { stampOf } from "./dag-body.ts";
 import { isFabricError, type Fabric } from "@selvage/fabric";
 import {
   check,
@@ -20,6 +19,8 @@ import {
   type SimNode,
   type World,
 } from "@selvage/sim";
+import { stampOf } from "./dag-body.ts";
+import { a1, a5, leaseChecks } from "./named.ts";
 
 interface Sizes {
   readonly nodes: readonly string[];
@@ -36,6 +37,11 @@ function sizesOf(random: RandomStream): Sizes {
     memoryBytes: 4_096 * random.spread(4, 64),
   };
 }
+
+const startsAfter = "D1: a task starts after its inputs are committed, and reads exactly those";
+const stands = "D1: what is committed stands, and is kept until its readers have ended";
+const endsOnce = "D1: every task ends, once";
+const live = "D1: once all is well plans are run to their end again";
 
 /** Faults under which a lease may run out under a task that is at work. */
 const slowing = ["pause", "suspend", "clockStep", "clockDrift", "clockFreeze"] as const;
@@ -84,7 +90,7 @@ class Run {
     if (newState === "running")
       for (const input of this.#inputs.get(name) ?? [])
         if (!this.#committed.has(input))
-          throw new Violation("D1: inputs are committed", `${name} started before ${input} ended`);
+          throw new Violation(startsAfter, `${name} started before ${input} ended`);
     if (newState === "succeeded") {
       this.#committed.set(name, attempt);
       this.#checkStands(name);
@@ -92,8 +98,7 @@ class Run {
     if (newState === "waiting" || newState === "failed") this.#checkKept(name, event.error);
     const isOver = !["pending", "ready", "running", "waiting"].includes(newState);
     if (!isOver) return;
-    if (this.#ended.has(name))
-      throw new Violation("D1: one outcome a task", `${name} ended twice: ${newState}`);
+    if (this.#ended.has(name)) throw new Violation(endsOnce, `${name} ended twice: ${newState}`);
     this.#ended.set(name, newState);
   };
 
@@ -106,10 +111,10 @@ class Run {
     if (!isRead) return;
     const label = `${name}/out-${name}`;
     const nowMs = this.#node.clock.nowMs();
-    const stands = this.#fabric
+    const isThere = this.#fabric
       .leases()
       .some((lease) => lease.label === label && lease.isLive && nowMs < lease.expiresAtMs);
-    if (!stands) throw new Violation("D1: what is committed stands", `${name}'s lease had ended`);
+    if (!isThere) throw new Violation(stands, `${name}'s lease had ended`);
   }
 
   // Nobody was away, nobody was silent for long: then what a task reads is there until it has ended.
@@ -119,7 +124,7 @@ class Run {
     const { kernel } = this.#node;
     const isCalm = slowing.every((kind) => kernel.count(`fault.${kind}`) === 0);
     if (isCalm && this.#stallMs >= patientMs)
-      throw new Violation("D1: inputs are kept while they are read", `${name}: ${error.message}`);
+      throw new Violation(stands, `not while it is read: ${name}: ${error.message}`);
   }
 
   /** Every task has ended, once. */
@@ -127,7 +132,7 @@ class Run {
     sometimes("a run succeeded", status === "succeeded");
     sometimes("a run failed", status === "failed");
     if (this.#ended.size !== this.#inputs.size)
-      throw new Violation("D1: every task ends", `${this.#ended.size} of ${this.#inputs.size}`);
+      throw new Violation(endsOnce, `${this.#ended.size} of ${this.#inputs.size}`);
     const skipped = [...this.#ended.values()].filter((state) => state === "skipped").length;
     sometimes("a task was skipped", skipped > 0);
   }
@@ -176,7 +181,7 @@ class Run {
         // Thrown here it would be one more failure of the task.
         this.#node.kernel.fail(
           new Violation(
-            "D1: reads the committed output",
+            startsAfter,
             `${context.task} read ${bytes[0]} of ${input}, which committed ${wanted}`,
           ),
         );
@@ -227,15 +232,11 @@ export const campaign: Campaign = {
       world(world) {
         for (const name of sizes.nodes) world.node(name, (node) => program(node, world, sizes));
       },
-      invariants: [check.conservation(), check.singleTerminalState()],
-      finally: [check.eventually("run.ended", 20_000)],
+      invariants: leaseChecks(),
+      finally: [check.eventually("run.ended", 20_000, { name: live })],
     };
   },
-  properties: [
-    "D1: a task starts after its inputs are committed, and reads exactly those",
-    "D1: what is committed stands, and is kept until its readers have ended",
-    "D1: every task ends, once",
-  ],
+  properties: [a1, a5, startsAfter, stands, endsOnce, live],
   sometimes: [
     "a run succeeded",
     "a run failed",

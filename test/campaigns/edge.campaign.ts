@@ -7,7 +7,6 @@ import {
   models,
   Violation,
   type Campaign,
-  type Check,
   type History,
   type RandomStream,
   type SimNode,
@@ -18,6 +17,7 @@ import { rivalsEpisode, rivalsProperty } from "./edge-rivals.ts";
 import { edgeSinkProgram } from "./edge-sink.ts";
 import { EdgeStage } from "./edge-stage.ts";
 import { steadyEpisode, steadyRow } from "./edge-steady.ts";
+import { a1, as } from "./named.ts";
 import { Rpc } from "./rpc.ts";
 
 const SINK = "sink";
@@ -46,20 +46,6 @@ async function program(node: SimNode, world: World, historyOf: () => History): P
     node.record("edge.drained");
     await node.sleep(node.random.between(4_000, 15_000));
   }
-}
-
-// The same check, under the name that the project's documents give its rule.
-function as(name: string, { observe, end }: Check): Check {
-  const renamed =
-    <T>(look: ((what: T) => void) | undefined) =>
-    (what: T): void => {
-      try {
-        look?.(what);
-      } catch (error) {
-        throw error instanceof Violation ? new Violation(name, error.message) : error;
-      }
-    };
-  return { name, observe: renamed(observe), end: renamed(end) };
 }
 
 /** See above. */
@@ -100,7 +86,7 @@ export const campaign: Campaign = {
         return Promise.resolve();
       },
       invariants: [
-        check.conservation(),
+        as(a1, check.conservation()),
         as(e1, check.noStaleEffect()),
         as(e2, check.sealBeforeServe()),
       ],
@@ -115,7 +101,7 @@ export const campaign: Campaign = {
       ],
     };
   },
-  properties: [e1, e2, steadyRow, consumerRow, producerRow, bothRow, e4, rivalsProperty, e6],
+  properties: [a1, e1, e2, steadyRow, consumerRow, producerRow, bothRow, e4, rivalsProperty, e6],
   sometimes: [
     "a ring was released",
     "a ring was revoked",

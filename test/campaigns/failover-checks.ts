@@ -1,6 +1,7 @@
 /** What the failover campaign holds its runs to, under the numbers of the invariants. */
-import { check, Violation, type Check, type Occurrence } from "@selvage/sim";
+import { check, type Check, type Occurrence } from "@selvage/sim";
 import type { Sizes } from "./failover-run.ts";
+import { as } from "./named.ts";
 
 /** Of the campaign, in the order of {@link failoverChecks}. */
 export const properties = [
@@ -67,22 +68,6 @@ export function failoverFinally({ resources }: Sizes): readonly Check[] {
       name: liveness,
     }),
   );
-}
-
-// The same check, under the name that the project's documents give its rule.
-function as(name: string, { observe, end }: Check): Check {
-  const renamed =
-    <T>(look: ((what: T) => void) | undefined) =>
-    (what: T): void => {
-      try {
-        look?.(what);
-      } catch (thrown) {
-        if (!(thrown instanceof Violation)) throw thrown;
-        const message = thrown.message.slice(thrown.property.length + 2);
-        throw new Violation(name, message, thrown.seq, thrown.verdict, { cause: thrown });
-      }
-    };
-  return { name, observe: renamed(observe), end: renamed(end) };
 }
 
 function nobodyActsLate(): (occurrence: Occurrence) => boolean {

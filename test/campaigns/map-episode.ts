@@ -9,6 +9,7 @@ import {
 } from "@selvage/fabric";
 import { sometimes, Violation, type RandomStream } from "@selvage/sim";
 import type { Stage } from "./queue-book.ts";
+import { a3, m3, m4, s1 } from "./collections-held.ts";
 
 type Table = FabricHashMap<string, unknown>;
 
@@ -22,7 +23,7 @@ export function refused(code: FabricErrorCode, what: string, run: () => unknown)
     if (isFabricError(thrown) && thrown.code === code) return;
     throw thrown;
   }
-  throw new Violation("S1: bad input gets its error", `${what} passed, not ${code}`);
+  throw new Violation(s1, `${what} passed, not ${code}`);
 }
 
 /** As {@link refused}, of what is asynchronous. */
@@ -30,6 +31,7 @@ export async function rejected(
   code: FabricErrorCode,
   what: string,
   run: () => Promise<unknown>,
+  property: string = s1,
 ): Promise<void> {
   try {
     await run();
@@ -37,7 +39,7 @@ export async function rejected(
     if (isFabricError(thrown) && thrown.code === code) return;
     throw thrown;
   }
-  throw new Violation("S1: bad input gets its error", `${what} passed, not ${code}`);
+  throw new Violation(property, `${what} passed, not ${code}`);
 }
 
 /** One map, from its making to its lease's end. */
@@ -66,14 +68,13 @@ export async function mapEpisode(stage: Stage): Promise<void> {
       const nowMs = fabric.control.nowMs();
       step(random, random.pick(tables), model);
       if (nowMs >= lease.expiresAtMs)
-        throw new Violation("A3: no use after expiry", "a map was used after its lease's end");
+        throw new Violation(a3, "a map was used after its lease's end");
       await node.sleep(random.spread(1, 100));
     }
-    if (made.repairs !== 0) throw new Violation("map", "a writer was thought dead");
+    if (made.repairs !== 0) throw new Violation(m4, "a writer was thought dead");
   } catch (thrown) {
     if (!isFabricError(thrown) || thrown.code !== "LEASE_EXPIRED") throw thrown;
-    if (lease.expiresAtMs > fabric.nowMs())
-      throw new Violation("A3: no lease expires early", thrown.message);
+    if (lease.expiresAtMs > fabric.nowMs()) throw new Violation(a3, thrown.message);
     refused("LEASE_EXPIRED", "get", () => made.get("k1"));
     refused("LEASE_EXPIRED", "set", () => made.set("k1", 1));
     sometimes("a map's lease ended");
@@ -119,8 +120,7 @@ function sorted(entries: Iterable<[string, unknown]>): string {
 }
 
 function same(what: string, found: unknown, wanted: unknown): void {
-  if (found !== wanted)
-    throw new Violation("map: as a plain map", `${what}: ${String(found)}, not ${String(wanted)}`);
+  if (found !== wanted) throw new Violation(m3, `${what}: ${String(found)}, not ${String(wanted)}`);
 }
 
 function refusals(lease: MemLease, table: Table): void {

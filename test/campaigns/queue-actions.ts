@@ -2,6 +2,7 @@
 import { isFabricError } from "@selvage/fabric";
 import { sometimes, Violation } from "@selvage/sim";
 import type { QueueBook, Side } from "./queue-book.ts";
+import { r1, r2, r3 } from "./collections-held.ts";
 
 /** A turn of one who pushes. Errors as the queue's. */
 export async function produce(book: QueueBook, side: Side): Promise<void> {
@@ -38,10 +39,7 @@ function pushed(book: QueueBook, side: Side, id: number, run: () => boolean): vo
   sometimes("a queue was full");
   const { capacity, inside, options } = book;
   if (!book.isMany && options.records !== true && inside.size < capacity)
-    throw new Violation(
-      "R3: full and empty are told apart",
-      `full with ${inside.size} of ${capacity}`,
-    );
+    throw new Violation(r3, `full with ${inside.size} of ${capacity}`);
 }
 
 function pushBatch(book: QueueBook, side: Side): void {
@@ -88,7 +86,7 @@ function claim(book: QueueBook, side: Side): void {
     if (isFabricError(thrown) && thrown.code === "CONFLICT") return;
     throw thrown;
   }
-  throw new Violation("R2", "a value was pushed beside an open claim");
+  throw new Violation(r2, "a value was pushed beside an open claim");
 }
 
 async function endClaim(
@@ -225,6 +223,6 @@ function endPeek(book: QueueBook, side: Side, { id, token }: NonNullable<Side["p
     if (!book.isMany) book.stage.history.fail(token);
     throw thrown;
   }
-  if (found !== id) throw new Violation("R1: a look takes nothing", `saw ${id}, popped ${found}`);
+  if (found !== id) throw new Violation(r1, `saw ${id}, popped ${found}`);
   book.polled(token, id);
 }

@@ -11,6 +11,7 @@ import {
 } from "@selvage/sim";
 import type { ProcessThread, ProcessThreads } from "./process-threads.ts";
 import { drawValues, type Values } from "./queue-values.ts";
+import { a3, r1, r3, r6 } from "./collections-held.ts";
 
 /** What an episode happens in. */
 export interface Stage {
@@ -132,7 +133,7 @@ export class QueueBook {
       if (sinceUs < Infinity && !this.mayBeLost.has(each)) count++;
     // Who waits without blocking may have got a value that it has not told of yet.
     if (count > capacity + this.asleep)
-      throw new Violation("R3: no overwrite", `${count} values in ${capacity} slots`);
+      throw new Violation(r3, `${count} values in ${capacity} slots`);
   }
 
   refused(token: OperationToken, id: number): void {
@@ -148,8 +149,7 @@ export class QueueBook {
 
   polled(token: OperationToken, id: number): void {
     this.stage.history.ok(token, id);
-    if (!this.inside.delete(id))
-      throw new Violation("R1: nothing doubled or invented", `${id} was not in the queue`);
+    if (!this.inside.delete(id)) throw new Violation(r1, `${id} was not in the queue`);
   }
 
   /** A poll found nothing. Values for longer than `graceUs` that nobody has taken should have been found. */
@@ -160,10 +160,7 @@ export class QueueBook {
     const { nowUs } = node.kernel;
     for (const [id, sinceUs] of this.inside)
       if (sinceUs <= nowUs - graceUs && !this.mayBeLost.has(id))
-        throw new Violation(
-          "R6: no lost wakeup",
-          `asleep beside ${id}, there for ${nowUs - sinceUs} us`,
-        );
+        throw new Violation(r6, `asleep beside ${id}, there for ${nowUs - sinceUs} us`);
   }
 
   /** With many: what a claim or a look stands before is not reached. */
@@ -184,7 +181,7 @@ export class QueueBook {
     if (code === "DISCONNECTED") return true;
     if (code !== "LEASE_EXPIRED" && code !== "REVOKED") throw thrown;
     const leftMs = this.lease.expiresAtMs - this.stage.fabric.nowMs();
-    if (leftMs > 0) throw new Violation("A3: no lease expires early", `${leftMs} ms were left`);
+    if (leftMs > 0) throw new Violation(a3, `early: ${leftMs} ms were left`);
     return true;
   }
 
@@ -193,7 +190,7 @@ export class QueueBook {
     const nowMs = this.stage.fabric.control.nowMs();
     const result = run();
     if (nowMs >= this.lease.expiresAtMs)
-      throw new Violation("A3: no use after expiry", `${nowMs - this.lease.expiresAtMs} ms late`);
+      throw new Violation(a3, `${nowMs - this.lease.expiresAtMs} ms late`);
     return result;
   }
 }

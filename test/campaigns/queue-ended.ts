@@ -3,6 +3,7 @@ import { FabricQueue } from "@selvage/collections";
 import { isFabricError, type MemLease } from "@selvage/fabric";
 import { sometimes, Violation, type RandomStream } from "@selvage/sim";
 import { isSamePlace, type QueueBook, type Side, type Stage } from "./queue-book.ts";
+import { r7 } from "./collections-held.ts";
 
 const triesMax = 40;
 
@@ -13,8 +14,7 @@ export async function checkEnded(book: QueueBook, sides: readonly Side[]): Promi
   const next = await tenantOf(book);
   if (next === undefined) return;
   const isSame = isSamePlace(lease, next);
-  if (isSame && isClaimed)
-    throw new Violation("R7: a claim holds its bytes", "they went to another tenant");
+  if (isSame && isClaimed) throw new Violation(r7, "they went to another tenant");
   sometimes("a claim held its bytes back", isClaimed);
   sometimes("the next tenant got a queue's bytes", isSame);
   next.write(0, new Uint8Array(next.bytes).fill(0xa5));
@@ -26,7 +26,7 @@ export async function checkEnded(book: QueueBook, sides: readonly Side[]): Promi
   // What a turn's end publishes.
   await stage.node.sleep(2);
   const other = next.read(0, next.bytes).findIndex((byte) => byte !== 0xa5);
-  if (other >= 0) throw new Violation("R7: the next tenant's bytes", `byte ${other} was written`);
+  if (other >= 0) throw new Violation(r7, `byte ${other} was written`);
   stage.node.record("queue.ended");
   next.release();
 }
@@ -47,7 +47,7 @@ export async function checkReleased({ fabric, node }: Stage): Promise<void> {
   next.write(0, new Uint8Array(next.bytes).fill(0xa5));
   await node.sleep(1);
   const other = next.read(0, next.bytes).findIndex((byte) => byte !== 0xa5);
-  if (other >= 0) throw new Violation("R7: the next tenant's bytes", `byte ${other} was written`);
+  if (other >= 0) throw new Violation(r7, `byte ${other} was written`);
   next.release();
 }
 
@@ -84,7 +84,7 @@ function refuses(side: Side, random: RandomStream): void {
     if (name !== "commit" && random.chance(2, 3)) continue;
     try {
       run();
-      throw new Violation("R7: both ends error", `${name} passed on a lease that has ended`);
+      throw new Violation(r7, `${name} passed on a lease that has ended`);
     } catch (thrown) {
       if (!isFabricError(thrown)) throw thrown;
       if (thrown.code !== "LEASE_EXPIRED" && thrown.code !== "REVOKED") throw thrown;

@@ -9,6 +9,7 @@ import { refused } from "./map-episode.ts";
 import { consume, produce } from "./queue-actions.ts";
 import { QueueBook, type Side, type Stage } from "./queue-book.ts";
 import { checkEnded } from "./queue-ended.ts";
+import { r1, r3, r4 } from "./collections-held.ts";
 
 /** Operations in a history: more are slow to judge. */
 const operationsMax = 80;
@@ -90,7 +91,7 @@ export class QueueEpisode {
       this.#forget(rival);
       return queue[Symbol.dispose]();
     }
-    throw new Violation("R3: one producer, one consumer", `there are two of ${role}`);
+    throw new Violation(r3, `there are two of ${role}`);
   }
 
   #die(side: Side): void {
@@ -178,12 +179,12 @@ export class QueueEpisode {
       sometimes("a claim was given up in the end");
       return queue[Symbol.dispose]();
     }
-    throw new Violation("R4: a late commit fails", "a claim that was skipped was committed");
+    throw new Violation(r4, "a claim that was skipped was committed");
   }
 
   async #iterate(side: Side): Promise<void> {
     side.queue.close();
-    if (!side.queue.isClosed) throw new Violation("R1", "a closed queue is open");
+    if (!side.queue.isClosed) throw new Violation(r1, "a closed queue is open");
     const values = side.queue[Symbol.asyncIterator]();
     for (;;) {
       const token = this.#book.poll(side);
@@ -204,20 +205,19 @@ export class QueueEpisode {
       sometimes("a closed queue was read to its end");
       return;
     }
-    throw new Violation("R1: a closed queue accepts nothing", `${id} was accepted`);
+    throw new Violation(r1, `${id} was accepted`);
   }
 
   #account({ queue }: Side, isDrained: boolean): void {
     const { skipped, lost, capacity } = queue.stats();
     const left = [...this.#book.inside.keys()].filter((id) => !this.#book.mayBeLost.has(id));
-    if (left.length > 0)
-      throw new Violation("R1: nothing is lost", `${left.join()} were never popped`);
+    if (left.length > 0) throw new Violation(r1, `${left.join()} were never popped`);
     if (lost > this.#book.mayBeLost.size || capacity !== this.#book.capacity)
-      throw new Violation("R4: what is lost is counted", `${lost} of ${this.#book.mayBeLost.size}`);
+      throw new Violation(r4, `lost ${lost} of ${this.#book.mayBeLost.size}`);
     const least = this.#book.staleClaims + (isDrained ? this.#book.deadClaims : 0);
     const most = this.#book.staleClaims + this.#book.deadClaims + this.#book.abortedClaims;
     if (skipped < least || skipped > most)
-      throw new Violation("R4: skips exactly the claim", `${skipped}, not ${least} to ${most}`);
+      throw new Violation(r4, `skipped ${skipped}, not ${least} to ${most}`);
     sometimes("a dead claim was skipped", this.#book.deadClaims > 0 && skipped > 0);
     sometimes("a value was counted as lost", lost > 0);
     this.#book.stage.node.record("queue.drained", { skipped, lost });

@@ -1,6 +1,7 @@
 /** Values that queues of the collections campaign carry: each tells its number, and that its bytes are its own. */
 import { jsonCodec, rawCodec, type Codec } from "@selvage/fabric";
 import { Violation, type RandomStream } from "@selvage/sim";
+import { r2 } from "./collections-held.ts";
 
 /** A kind of values, all of `stride` bytes at most. */
 export interface Values {
@@ -46,10 +47,7 @@ function idOfBytes(bytes: Uint8Array): number {
   const copy = bytes.slice();
   const id = new DataView(copy.buffer).getUint32(0, true);
   if (copy.length < 4 || copy.subarray(4).some((byte) => byte !== (id & 0xff)))
-    throw new Violation(
-      "R2: uncommitted bytes are never delivered",
-      `bytes of two values: ${copy.join()}`,
-    );
+    throw new Violation(r2, `bytes of two values: ${copy.join()}`);
   return id;
 }
 
@@ -65,8 +63,7 @@ function jsonValues(): Values {
     make: (id): Entry => ({ id, filler: String(id).repeat(id % 8) }),
     idOf(value) {
       const { id, filler } = value as Entry;
-      if (filler !== String(id).repeat(id % 8))
-        throw new Violation("R2: uncommitted bytes are never delivered", `${id} with ${filler}`);
+      if (filler !== String(id).repeat(id % 8)) throw new Violation(r2, `${id} with ${filler}`);
       return id;
     },
   };
@@ -91,8 +88,7 @@ function writePair(view: DataView, at: number, value: unknown): void {
 
 function readPair(view: DataView, at: number): number {
   const id = view.getFloat64(at);
-  if (view.getFloat64(at + 8) !== -id)
-    throw new Violation("R2: uncommitted bytes are never delivered", `half of ${id}`);
+  if (view.getFloat64(at + 8) !== -id) throw new Violation(r2, `half of ${id}`);
   return id;
 }
 

@@ -16,6 +16,7 @@ import {
 import { sometimes, Violation, type RandomStream } from "@selvage/sim";
 import { refused, rejected } from "./map-episode.ts";
 import type { Stage } from "./queue-book.ts";
+import { d2, f1, f2, h1, j1, j2, l1, p2, r6 } from "./collections-held.ts";
 
 interface Count {
   count: number;
@@ -39,14 +40,13 @@ export async function durableEpisode(stage: Stage): Promise<void> {
       await durable.mutate((value) => void value.count++);
       if (durable.generation > before) acked = durable.value.count;
       if (every > 0 && durable.pending >= every)
-        throw new Violation("Durable", `${durable.pending} mutations wait, at most ${every}`);
+        throw new Violation(d2, `${durable.pending} mutations wait, at most ${every}`);
       await node.sleep(random.spread(1, 50));
     }
     if (random.chance(1, 2)) {
       // All wait for one, or for the one after it.
       const [one, two] = await Promise.all([durable.checkpoint(), durable.checkpoint()]);
-      if (two < one || durable.pending !== 0)
-        throw new Violation("D1: checkpoints", `${one}, ${two}`);
+      if (two < one || durable.pending !== 0) throw new Violation(d2, `${one}, ${two}`);
       acked = durable.value.count;
       node.record("journal.acked", { what: "value", version: acked });
     }
@@ -65,13 +65,12 @@ async function follow(
 ): Promise<Durable<Count>> {
   const next = await Durable.restore(lease, counts, () => ({ count: 0 }));
   if (next.value.count !== acked || next.recovered !== undefined)
-    throw new Violation("J1: acked is recovered", `${next.value.count}, not ${acked}`);
+    throw new Violation(j1, `${next.value.count}, not ${acked}`);
   await next.checkpoint();
-  if (next.generation <= durable.generation)
-    throw new Violation("L1: generations strictly increase", `${next.generation}`);
+  if (next.generation <= durable.generation) throw new Violation(l1, `${next.generation}`);
   if (random.chance(1, 2)) {
     await rejected("STALE_EPOCH", "a checkpoint of a replaced value", () => durable.checkpoint());
-    if (!durable.isStale) throw new Violation("P2: a stale instance", "does not know that it is");
+    if (!durable.isStale) throw new Violation(p2, "does not know that it is");
     sometimes("a value was replaced");
   }
   return next;
@@ -86,16 +85,15 @@ async function refusals(durable: Durable<Count>, acked: number): Promise<void> {
     throw new RangeError("no");
   });
   const outcome = await failing.catch((thrown: unknown) => thrown);
-  if (!(outcome instanceof RangeError)) throw new Violation("Durable", "a failure was kept quiet");
+  if (!(outcome instanceof RangeError)) throw new Violation(d2, "a failure was kept quiet");
   const { bytesMax } = durable;
   await durable.mutate(() => ({ count: acked, filler: "z".repeat(bytesMax) }));
   await rejected("CAPACITY_EXCEEDED", "a long value", () => durable.checkpoint());
-  if (durable.pending !== 1) throw new Violation("Durable", "a mutation that failed is forgotten");
+  if (durable.pending !== 1) throw new Violation(d2, "a mutation that failed is forgotten");
   const blocks = await durable.intoBlockLease();
   await rejected("DISCONNECTED", "a value whose blocks are back", () => durable.checkpoint());
   const again = await Durable.restore(blocks, counts);
-  if (again.value.count !== acked)
-    throw new Violation("J1: acked is recovered", `${again.value.count}, not ${acked}`);
+  if (again.value.count !== acked) throw new Violation(j1, `${again.value.count}, not ${acked}`);
 }
 
 /** A stage's record: a writer, its successor, and one who watches. */
@@ -109,10 +107,9 @@ export async function handoffEpisode(stage: Stage): Promise<void> {
   const watch = async (): Promise<void> => {
     const { signal } = abort;
     for await (const state of reader.watch({ timer: node.timer, periodMs: 40, signal })) {
-      if (state.generation <= seen)
-        throw new Violation("H1: newer each time", `${state.generation} after ${seen}`);
+      if (state.generation <= seen) throw new Violation(h1, `${state.generation} after ${seen}`);
       if (state.locator.generation !== state.generation || state.stageId !== "stage")
-        throw new Violation("J2: old or new", `a locator of ${state.locator.generation}`);
+        throw new Violation(j2, `a locator of ${state.locator.generation}`);
       seen = state.generation;
     }
   };
@@ -136,8 +133,7 @@ export async function handoffEpisode(stage: Stage): Promise<void> {
     new HandoffWriter(lease, "other").publish(drawLocator(random)),
   );
   await node.sleep(100);
-  if (seen !== writer.generation)
-    throw new Violation("R6: no lost wakeup", `saw ${seen} of ${writer.generation}`);
+  if (seen !== writer.generation) throw new Violation(r6, `saw ${seen} of ${writer.generation}`);
   abort.abort(new RangeError("enough"));
   const ended = await watching;
   if (!(ended instanceof RangeError)) throw ended;
@@ -160,7 +156,7 @@ function drawLocator(random: RandomStream): Locator {
   ]);
   const bytes = encodeLocator(locator);
   if (JSON.stringify(sorted(decodeLocator(bytes))) !== JSON.stringify(sorted(locator)))
-    throw new Violation("locators", "what was written is not what is read");
+    throw new Violation(h1, "what was written is not what is read");
   bytes[random.below(4)] = 9;
   refused("DECODE", "a damaged locator", () => decodeLocator(bytes));
   refused("DECODE", "a short locator", () => decodeLocator(bytes.subarray(0, random.below(28))));
@@ -186,7 +182,7 @@ export async function fenceEpisode({ node }: Stage): Promise<void> {
       } catch (thrown) {
         if (!isFabricError(thrown) || thrown.code !== "STALE_EPOCH") throw thrown;
         if (!guard.epoch.isStale(epoch))
-          throw new Violation("F2", `${epoch.toString()} is not stale`);
+          throw new Violation(f2, `${epoch.toString()} is not stale`);
         sometimes("a holder that was paused was turned away");
         return;
       }
@@ -199,12 +195,12 @@ export async function fenceEpisode({ node }: Stage): Promise<void> {
   }
   await Promise.all(holders);
   if (target.some((epoch, at) => at > 0 && epoch < (target[at - 1] as number)))
-    throw new Violation("F1: the guard's epoch never decreases", JSON.stringify(target));
+    throw new Violation(f1, JSON.stringify(target));
   const zero = Fenced.atZero(0);
   if (guard.seal(zero.epoch) || guard.epoch.compare(zero.epoch) <= 0)
-    throw new Violation("F2: no older one passes", "zero was promised again");
+    throw new Violation(f2, "zero was promised again");
   refused("EXHAUSTED", "after the last epoch", () => FenceEpoch.of(EPOCH_MAX).next());
   refused("INVALID_ARGUMENT", "half an epoch", () => FenceEpoch.of(0.5));
   if (JSON.stringify({ at: guard.epoch }) !== `{"at":${guard.epoch.value}}`)
-    throw new Violation("F1", String(guard.epoch));
+    throw new Violation(f1, String(guard.epoch));
 }

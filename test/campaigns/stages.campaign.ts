@@ -23,6 +23,7 @@ import {
   type SimNode,
   type World,
 } from "@selvage/sim";
+import { a1, a5, leaseChecks } from "./named.ts";
 import { onDisk } from "./on-disk.ts";
 import { Rpc } from "./rpc.ts";
 
@@ -348,7 +349,7 @@ export const campaign: Campaign = {
           world.node(name, (node) => counter(world, node, outside, sizes));
         for (const name of sizes.runners) world.node(name, (node) => runner(world, node, outside));
       },
-      invariants: [check.conservation(), check.singleTerminalState()],
+      invariants: leaseChecks(),
       finally: [...sizes.counters, ...sizes.runners].map((stage) =>
         check.eventually("stage.kept", 25_000, {
           where: ({ details }) => details["stage"] === stage,
@@ -358,6 +359,6 @@ export const campaign: Campaign = {
       sometimes: counted,
     };
   },
-  properties: [p1, p1sink, p1run, p2, p3, live],
+  properties: [a1, a5, p1, p1sink, p1run, p2, p3, live],
   sometimes: counted,
 };

@@ -7,6 +7,7 @@ import { isFabricError, type BlockLease, type MemLease } from "@selvage/fabric";
 import { sometimes, Violation, type SimNode } from "@selvage/sim";
 import { rejected } from "./map-episode.ts";
 import type { Stage } from "./queue-book.ts";
+import { k3, k4 } from "./collections-held.ts";
 
 type Store = FabricKvStore<string>;
 
@@ -191,14 +192,14 @@ class StoreEpisode {
     const value = await store.get(key);
     const byMs = this.#nowMs();
     if (value !== undefined && value !== known?.value)
-      throw new Violation("K3: a store as a plain map", `${key} is ${value.slice(0, 9)}`);
+      throw new Violation(k3, `${key} is ${value.slice(0, 9)}`);
     if (known === undefined) return;
     if (value === undefined) {
       if (byMs < known.goneFromMs)
-        throw new Violation("K3: no key expires early", `${known.goneFromMs - byMs} ms were left`);
+        throw new Violation(k3, `early: ${known.goneFromMs - byMs} ms were left`);
       this.#timed.delete(key);
     } else if (fromMs >= known.goneByMs)
-      throw new Violation("K3: a key expires", `${fromMs - known.goneByMs} ms ago`);
+      throw new Violation(k3, `late: ${fromMs - known.goneByMs} ms ago`);
     else {
       // Its time begins anew, with the look or not, if it ended meanwhile.
       known.goneFromMs = Math.max(
@@ -217,12 +218,11 @@ class StoreEpisode {
     const isIn = (await store.keys()).includes(key);
     const byMs = this.#nowMs();
     if (known === undefined) {
-      if (isThere || isIn || leftMs !== undefined)
-        throw new Violation("K3: a store as a plain map", `${key} is there`);
+      if (isThere || isIn || leftMs !== undefined) throw new Violation(k3, `${key} is there`);
     } else if (byMs < known.goneFromMs && !(isThere && isIn && (leftMs as number) > 0))
-      throw new Violation("K3: no key expires early", `${key} is not listed`);
+      throw new Violation(k3, `early: ${key} is not listed`);
     else if (fromMs >= known.goneByMs && (isThere || isIn))
-      throw new Violation("K3: a key expires", `${key} is listed`);
+      throw new Violation(k3, `late: ${key} is listed`);
   }
 
   /** K4: another store is opened on the blocks, and this one is over. */
@@ -230,8 +230,8 @@ class StoreEpisode {
     // Deadlines that were moved by looks are kept from here on.
     await store.flush();
     const other = await FabricKvStore.fromCold(this.#disk, this.#options);
-    await rejected("STALE_EPOCH", "a store that was replaced", () => store.delete("k"));
-    await rejected("STALE_EPOCH", "a store that was replaced", () => store.get("a1"));
+    await rejected("STALE_EPOCH", "a store that was replaced", () => store.delete("k"), k4);
+    await rejected("STALE_EPOCH", "a store that was replaced", () => store.get("a1"), k4);
     sometimes("a store was replaced");
     await this.#alone(other);
     await other[Symbol.asyncDispose]();
