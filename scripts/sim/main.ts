@@ -8,7 +8,7 @@ import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 import { Command, InvalidArgumentError } from "commander";
-import { FAILURES_FOLDER, type FaultPlan, type KeptFailure } from "@selvage/sim";
+import { FAILURES_FOLDER, parsePlan, type FaultPlan, type KeptFailure } from "@selvage/sim";
 import { asTyped, ownFiles, Unusable } from "./campaigns.ts";
 import { merged, type LineCoverage } from "./coverage.ts";
 import { shortcomings } from "./gate.ts";
@@ -55,7 +55,7 @@ function parseSeed(text: string): string {
 /** A plan, and where it is that of a kept failure, the run that it belongs to. */
 type Planned = Pick<KeptFailure, "plan"> & Partial<Pick<KeptFailure, "seed" | "scenario">>;
 
-function parsePlan(path: string): Planned {
+function readPlan(path: string): Planned {
   let read: unknown;
   try {
     read = JSON.parse(readFileSync(asTyped(path), "utf8"));
@@ -65,7 +65,11 @@ function parsePlan(path: string): Planned {
   const planned = (Array.isArray(read) ? { plan: read } : (read ?? {})) as Planned;
   if (!Array.isArray(planned.plan))
     throw new InvalidArgumentError("expected a kept failure, or a list of faults");
-  return planned;
+  try {
+    return { ...planned, plan: parsePlan(planned.plan) };
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }
 
 // A kept failure is run as it was, where nothing else is asked for.
@@ -204,11 +208,7 @@ await new Command("sim")
   )
   .option("--seeds <n>", "how many runs", parseCount, 200)
   .option("--seed <s>", "the first seed; the others follow it", parseSeed, "1")
-  .option(
-    "--plan <file>",
-    "a kept failure, or a list of faults, in place of drawn plans",
-    parsePlan,
-  )
+  .option("--plan <file>", "a kept failure, or a list of faults, in place of drawn plans", readPlan)
   .option("--campaign <name>", "only this one")
   .option("--threads <n>", "threads to run on", parseCount, availableParallelism())
   .option("--require-sometimes", "fail when a counter stays at zero; from 2,000 seeds on anyway")

@@ -45,6 +45,14 @@ it("holds every property over 100,000 seeds", { timeout: 6 * HOURS }, async () =
     expect(count, name).toBeGreaterThanOrEqual(100);
 });
 
+it("T2: finds every mutant within 300 seeds", { timeout: 6 * HOURS }, async () => {
+  const { code, output } = await command([...own, main, "--mutants", "--seeds", "300"], {
+    timeoutMs: 6 * HOURS,
+  });
+  console.log(output);
+  expect(code, output).toBe(0);
+});
+
 it("T1: gives the same traces on other Nodes, from dist, and in other time zones", async () => {
   const args = ["--seeds", "50", "--seed", "20261122"];
   const { traceHash } = await simulated(own, args);
