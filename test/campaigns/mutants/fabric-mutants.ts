@@ -82,6 +82,13 @@ export const fabricMutants: readonly Mutant[] = [
     "  if (view.getInt32(20, true) === first + 1 && view.getInt32(24, true) === second) return bad;\n",
   ),
   journal(
+    "J3",
+    "a record that fell back to its older slot does not say so",
+    twoSlots,
+    "return damaged === undefined ? reading : { ...reading, recovered: { slot: damaged } };",
+    "return reading;",
+  ),
+  journal(
     "J1, L2",
     "a block lease is told before its grant is durable",
     durablePool,
