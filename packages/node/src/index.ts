@@ -19,6 +19,19 @@ export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SqliteCheckpointStore } from "./sqlite-checkpoints.ts";
 export { SqliteDeadLetterStore } from "./sqlite-dead-letters.ts";
+export { runStages } from "./stage-threads.ts";
+export type {
+  NumberedItem,
+  StageThreadsEvent,
+  StageThreadsOptions,
+  StageThreadsResult,
+  StageThreadsRun,
+  ThreadEdgeResult,
+  ThreadStage,
+  ThreadStageContext,
+  ThreadStageFunction,
+  ThreadStageResult,
+} from "./stage-options.ts";
 export { StagedPipeline } from "./staged-pipeline.ts";
 export { SystemClock } from "./system-clock.ts";
 
