@@ -55,7 +55,10 @@ describe("stages on threads", { timeout: 60_000 }, () => {
         stages: [
           stage("odd", "export default (item) => (item % 2 === 1 ? item : undefined)"),
           // Slower than the one before it: there is much in the ring between them.
-          stage("twice", "export default (n) => new Promise((done) => setImmediate(done, n * 2))"),
+          stage(
+            "twice",
+            "export default (n) => new Promise((done) => (n % 10 === 1 ? setTimeout(done, 1, n * 2) : done(n * 2)))",
+          ),
         ],
         capacity: 128,
         stride: 64,
