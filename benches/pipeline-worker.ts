@@ -4,9 +4,10 @@
  */
 import { Readable, Transform, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { Worker } from "node:worker_threads";
 import { Effect, Stream } from "effect";
 import * as rx from "rxjs";
-import { Pipeline } from "@selvage/node";
+import { Pipeline, runStages } from "@selvage/node";
 import { serveTurns } from "./children.ts";
 import { filter, itemsOf, map, slowArraysOf, slowItemsOf } from "./pipeline-workload.ts";
 
@@ -85,6 +86,41 @@ async function web(items: readonly number[]): Promise<number> {
   return sum;
 }
 
+const stage = new URL("./pipeline-stage-worker.ts", import.meta.url);
+
+/** One stage on a thread of its own, which is started and ended with the turn. */
+async function threads(source: readonly number[]): Promise<number> {
+  let sum = 0;
+  const { result } = runStages<number, number>({
+    source,
+    stages: [{ name: "work", module: stage }],
+    stride: 64,
+    sink(items) {
+      for (const { value } of items) sum += value;
+    },
+  });
+  const { status, error } = await result;
+  if (status !== "succeeded") throw error;
+  return sum;
+}
+
+/** The same thread, sent each item: nothing bounds what is on the way. */
+async function messages(items: readonly number[]): Promise<number> {
+  let sum = 0;
+  const worker = new Worker(stage, { workerData: "messages" });
+  await new Promise<void>((resolve, reject) => {
+    worker.on("error", reject);
+    worker.on("message", (value: number | null) => {
+      if (value === null) resolve();
+      else sum += value;
+    });
+    for (const item of items) worker.postMessage(item);
+    worker.postMessage(null);
+  });
+  await worker.terminate();
+  return sum;
+}
+
 const sides: Readonly<Record<string, Side>> = {
   loop(items) {
     let sum = 0;
@@ -105,6 +141,8 @@ const sides: Readonly<Record<string, Side>> = {
   },
   node,
   web,
+  threads,
+  messages,
   rxjs: (items) =>
     rx.lastValueFrom(
       rx.from(items).pipe(

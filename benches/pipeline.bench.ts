@@ -5,8 +5,9 @@
  * Workload: small integers through a map, a filter and a sum, each side in a process of its own. "fused": from an array.
  * "chunked": from an async generator of arrays of 256. "single": from an async generator of items, as async generators,
  * Effect and Web Streams have it. "queued": with a `FabricQueue` and MessagePack between every two stages.
+ * "threads": the map and the filter are a stage on a thread of its own, whose start is counted.
  * Baseline: async generators, `node:stream` in object mode with two Transforms, Web Streams with two TransformStreams, RxJS (from
- * an array: it has no backpressure), Effect's Stream, and a loop by hand.
+ * an array: it has no backpressure), Effect's Stream, and a loop by hand; for "threads" the same thread by `postMessage`, item by item.
  * Not measured: stages that wait, where the waiting is what costs; items that are large.
  */
 import { childSubject } from "./children.ts";
@@ -45,6 +46,8 @@ const items: Readonly<Record<string, number>> = {
   queued: 20_000,
   effect: 20_000,
   web: 20_000,
+  threads: 20_000,
+  messages: 20_000,
 };
 
 export const pipelineSuite: Suite = {
@@ -73,6 +76,16 @@ export const pipelineSuite: Suite = {
           const [peer] = Object.entries(peers).find(([, of]) => of === subject) ?? [subject];
           return atLeast(peer, samples.median(subject, "op") / samples.median(side, "op"), floor);
         }),
+      }),
+    );
+    results.push(
+      samples.result({
+        suite: "pipeline",
+        name: "map and filter, across threads",
+        subject: "threads",
+        step: "op",
+        peers: { postMessage: ["messages", "op"] },
+        targets: [],
       }),
     );
     return [...results, ...(await healthyEdge(effort)), await relocationStall(effort)];
