@@ -2,7 +2,7 @@
 import type { Summary } from "./summary.ts";
 
 /** From so many seeds on, a run is held to all of this. */
-export const GATE_SEEDS = 2_000;
+const GATE_SEEDS = 2_000;
 
 /** Faults that must have struck in a gate's run: 10 in each of its seeds. */
 const FAULTS_LEAST = 20_000;

@@ -40,9 +40,10 @@ interface Sizes {
 
 const SINK = "sink";
 
+const names = (prefix: string, count: number): readonly string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}${index + 1}`);
+
 function sizesOf(random: RandomStream): Sizes {
-  const names = (prefix: string, count: number): readonly string[] =>
-    Array.from({ length: count }, (_, index) => `${prefix}${index + 1}`);
   return {
     counters: names("counter", random.between(1, 3)),
     runners: names("runner", random.between(1, 3)),
