@@ -246,7 +246,11 @@ export async function audit(
   const most = Math.max(first.length, second.length);
   let parting = 0;
   while (parting < most && first[parting] === second[parting]) parting++;
-  // Where one run is a part of the other, or only what is not recorded differs.
-  const last = (all: readonly string[]): string => all[parting] ?? "nothing more";
-  return { campaign: campaign.name, seed, checkpoint, lasts: [last(first), last(second)] };
+  // Where one run is a part of the other; or only messages, histories or counters differ, which are not recorded.
+  const lastOf = (all: readonly string[], { traceHash }: SimReport): string =>
+    parting === most
+      ? `as recorded the same, trace ${traceHash}`
+      : (all[parting] ?? "nothing more");
+  const lasts = [lastOf(first, one), lastOf(second, two)] as const;
+  return { campaign: campaign.name, seed, checkpoint, lasts };
 }
