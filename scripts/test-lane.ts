@@ -2,13 +2,14 @@ import type { ViteUserConfig } from "vitest/config";
 
 const SOAK_FILES = "test/soak/**/*.test.ts";
 /**
- * What the built packages need not run again: what no package owns, the explorer, which reaches into sources, and the pure
- * packages' own tests. The packages above those run them as they are built.
+ * What the built packages need not run again: what no package owns, and the pure packages' own tests, some of which reach into
+ * sources. The package above them, which meets the host and starts threads of built files, runs them all as they are built.
  */
 const SOURCE_ONLY = [
   "test/**",
-  "packages/{fabric,fence,leasekit,collections}/test/**",
-  "packages/sim/test/explorer*.test.ts",
+  "packages/{fabric,fence,leasekit,collections,batch,pipeline,sim}/test/**",
+  // Files and processes: no other code than from sources.
+  "packages/node/test/block-file*.test.ts",
 ];
 const HOUR_MS = 3_600_000;
 

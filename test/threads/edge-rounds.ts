@@ -199,6 +199,9 @@ export async function edgeDeathRounds(rounds: number): Promise<EdgeDeaths> {
     else deaths.both++;
     expect(Atomics.load(words, EDGE_WRONG), `${where}: E3`).toBe(0);
   }
+  // What a producer that is dead now had pushed is given again, before the last one is told to stop.
+  const seen = stage.word(EDGE_SEEN);
+  await until(() => stage.word(EDGE_STORED) >= seen, [pushes, pops], "the last round");
   Atomics.store(words, EDGE_STOP, 1);
   await until(() => pushes.isDone && pops.isDone, [pushes, pops], "the end");
   expect(pushes.error ?? pops.error).toBeUndefined();

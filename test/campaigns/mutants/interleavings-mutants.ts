@@ -16,8 +16,8 @@ export const interleavingsMutants: readonly Mutant[] = [
     "R1, R2",
     "the tail is stored without order: the commit word may come before the payload",
     ringSide,
-    "this.words.store(this.#positionAt, this.at + this.lap);",
-    "this.plain[this.#positionAt] = this.at + this.lap;",
+    "this.words.store(this.#positionAt, position);",
+    "this.plain[this.#positionAt] = position;",
   ),
   interleavings(
     "R1, R3",
