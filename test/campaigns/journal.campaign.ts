@@ -87,6 +87,11 @@ class Damage {
     return this.#flipped.has(node) ? "bits" : "none";
   }
 
+  /** Whether a node may acknowledge nothing any more: its file was refused, or its disk cannot be held to anything. */
+  isLost(node: string): boolean {
+    return this.refused.has(node) || this.of(node) === "any";
+  }
+
   /** The property that the loss of something acknowledged breaks there. */
   lossOn(node: string): string {
     return this.#failed.has(node) ? j6 : j1;
@@ -430,12 +435,13 @@ function failedStaysFailed(): (occurrence: Occurrence) => boolean {
   };
 }
 
-function acknowledgesAgain(node: string, { refused }: Damage): Check {
+// A disk that lied, or wrote elsewhere, may leave anything: nothing wrong passes for right there, and no more is promised.
+function acknowledgesAgain(node: string, damage: Damage): Check {
   const { name, end } = check.eventually("journal.acked", 28_000, {
     where: (occurrence) => occurrence.node === node,
     name: live,
   });
-  return { name, end: (run) => (refused.has(node) ? undefined : end?.(run)) };
+  return { name, end: (run) => (damage.isLost(node) ? undefined : end?.(run)) };
 }
 
 /** See above. */

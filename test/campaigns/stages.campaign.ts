@@ -305,7 +305,7 @@ async function runner(world: World, node: SimNode, outside: Outside): Promise<vo
       } catch (error) {
         if (error instanceof RangeError) continue;
         if (!isFabricError(error)) throw error;
-        sometimes("a run met its own predecessor", error.code === "CONFLICT");
+
         if (error.code === "STORE_UNAVAILABLE") throw error;
         if (error.code === "CORRUPT_RECORD")
           throw new Violation(p3, `${error.message}, on a sound disk`);
