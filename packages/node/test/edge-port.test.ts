@@ -12,7 +12,7 @@ import {
   type MemLease,
 } from "selvage";
 import { describe, expect, it } from "vitest";
-import { edgeHost, edgePort } from "../src/edge-port.ts";
+import { edgeHost, edgePort } from "@selvage/node";
 
 const refused = (code: string): unknown => expect.objectContaining({ code });
 const bytes = FabricQueue.bytesFor(8, 8);
