@@ -37,6 +37,8 @@ export function testLane({ source, soak = false }: TestLane): ViteUserConfig {
       passWithNoTests: soak,
       allowOnly: false,
       pool: "forks",
+      // Two files at a time, by the cores of the smallest machine that the gate runs on. No test asserts a time.
+      maxWorkers: soak ? 1 : 2,
       // Workers that a test starts are Node's own, not vitest's: they must resolve as the test does.
       execArgv: [...conditions.map((name) => `--conditions=${name}`), "--expose-gc"],
       env: soak ? { SELVAGE_SOAK: "1" } : {},

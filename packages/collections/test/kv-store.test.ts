@@ -455,9 +455,8 @@ describe("FabricKvStore", { timeout: 120_000 }, () => {
             const { expired } = await store.tick(nowMs);
             // What a put has met expired, it may have removed to make room: no tick tells of that.
             const certain = gone.filter(([, { deadlineMs }]) => deadlineMs > lastChangeMs);
-            expect(expired).toBeGreaterThanOrEqual(certain.length);
-            expect(expired).toBeLessThanOrEqual(gone.length);
-            for (const [key] of gone) model.delete(key);
+            outcomes.push([expired >= certain.length && expired <= gone.length, true]);
+            for (const [at] of gone) model.delete(at);
           } else if (what === "advance") nowMs += ms;
           else {
             // An orderly end: deadlines that get has moved are kept.
