@@ -49,4 +49,4 @@ it("H1: a reader in another process follows a stage on a block file while it pub
     child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
   }
-}, 60_000);
+});

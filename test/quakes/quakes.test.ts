@@ -21,4 +21,4 @@ test("E3: a stage's thread is ended three times and leases end while they are ne
     expect(lost).toBe(0);
     expect(relocations["lease-expired"] ?? 0).toBeGreaterThan(0);
   }
-}, 60_000);
+});

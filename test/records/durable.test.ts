@@ -280,7 +280,7 @@ describe("Durable that loses power", () => {
     };
     await explore(new Uint8Array(6 * BLOCK_BYTES), [], [[1, 2, 3], [11]]);
     expect(states).toBeGreaterThan(2_000);
-  }, 60_000);
+  });
 
   it("J3: reports any flipped bit of its checkpoints, or it changes nothing", async () => {
     const disk = CrashDisk.blank(6);

@@ -32,4 +32,4 @@ it("R1 to R6, A3, A5, L4: threads at rings, leases and maps hold to them in rand
     const { violation, replayLine } = await simulate(runOf(interleavings, String(seed)));
     expect(violation, replayLine).toBeUndefined();
   }
-}, 60_000);
+});

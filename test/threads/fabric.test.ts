@@ -34,7 +34,7 @@ describe.each(kinds)("threads on %s memory", (kind) => {
   it("A3: hold a ticket past the end and neither read nor write the next tenant's bytes", async () => {
     const passed = await lateHolderRounds(kind, 1_000);
     expect(passed).toBeGreaterThan(1_000);
-  }, 30_000);
+  });
 
   it("A3: are told LEASE_EXPIRED at the deadline, before the owner has got round to it", async () => {
     using fabric = openFabric(kind);
@@ -66,7 +66,7 @@ describe.each(kinds)("threads on %s memory", (kind) => {
     const outcomes = await renewalRounds(kind, 300);
     expect(outcomes.renewed + outcomes.expired).toBe(300);
     expect(outcomes.expired).toBeGreaterThan(0);
-  }, 30_000);
+  });
 
   it("keep a lease's bytes while they are inside a `with`, until their exit and no longer", async () => {
     using fabric = openFabric(kind, { memoryBytes: 4_096 });
@@ -170,7 +170,7 @@ describe("worker threads", () => {
       await hand.end();
       await tickUntil(fabric, () => threadsOf(fabric) === 0);
     }
-  }, 30_000);
+  });
 });
 
 describe("a fabric ticked by itself", () => {

@@ -70,7 +70,7 @@ describe.each(kinds)("a FabricHashMap between threads, on %s memory", (kind) => 
     const reader = await start(map, "read", "k");
     workUntil(reader, 5_000, (number) => writeRound(map, "k", number));
     expect(await stop(reader)).toBeGreaterThan(1_000);
-  }, 60_000);
+  });
 
   it("M3: is read by its owner while a worker writes", async () => {
     using fabric = openFabric(kind);
@@ -80,7 +80,7 @@ describe.each(kinds)("a FabricHashMap between threads, on %s memory", (kind) => 
     const seen = new Int32Array(KEYS + COMING);
     workUntil(writer, 5_000, () => readRound(map, "k", seen));
     expect(await stop(writer)).toBeGreaterThan(1_000);
-  }, 60_000);
+  });
 
   it("L1: is written to by two threads, one at a time: both find all that they wrote", async () => {
     using fabric = openFabric(kind);
@@ -95,7 +95,7 @@ describe.each(kinds)("a FabricHashMap between threads, on %s memory", (kind) => 
     }
     expect(map.size).toBe([...map].length);
     expect(map.repairs).toBe(0);
-  }, 60_000);
+  });
 
   it("M4: outlives writers that are terminated anywhere: readers go on at once, the next writer as soon as the exit is known", async () => {
     using fabric = openFabric(kind);
@@ -111,7 +111,7 @@ describe.each(kinds)("a FabricHashMap between threads, on %s memory", (kind) => 
       expect(map.size).toBe([...map].length);
       writeRound(map, "k", 0);
     }
-  }, 60_000);
+  });
 });
 
 /** Writes once; false while another thread has the map, or seems to. */

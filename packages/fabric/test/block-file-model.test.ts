@@ -180,5 +180,5 @@ describe("a block file against what was promised", () => {
       }),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 });

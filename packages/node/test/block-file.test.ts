@@ -232,7 +232,7 @@ describe("J6: a file that can grow no further", () => {
       renewal: "ok",
       grant: "ok",
     });
-  }, 60_000);
+  });
 });
 
 describe("blocks without leases", () => {

@@ -1,7 +1,7 @@
 import type { ExecutionEvent, ExecutionPlan, ExecutorOptions, TaskDef } from "@selvage/batch";
 import type { MemLease } from "@selvage/fabric";
 import { Executor, Fabric, openTaskThreads } from "@selvage/node";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import {
   body,
   codesOf,
@@ -17,7 +17,6 @@ import {
 } from "./executor-rig.ts";
 
 // Threads take seconds to start on a busy machine; what must not hang is bounded by `within`.
-vi.setConfig({ testTimeout: 60_000 });
 
 const { ports, close } = sharedThreads();
 afterAll(close);

@@ -8,7 +8,7 @@ import type {
   TaskDef,
 } from "@selvage/batch";
 import { Executor, Fabric } from "@selvage/node";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import {
   body,
   codesOf,
@@ -22,7 +22,6 @@ import {
 } from "./executor-rig.ts";
 
 // Threads take seconds to start on a busy machine; what must not hang is bounded by `within`.
-vi.setConfig({ testTimeout: 60_000 });
 
 const { ports, close } = sharedThreads();
 afterAll(close);

@@ -290,7 +290,7 @@ describe("Pipeline", () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 
   it("S1: a failure keeps what was thrown as its cause", async () => {
     const rig = new Rig();
