@@ -3,11 +3,15 @@
  *
  * @packageDocumentation
  */
-export { BlockCheckpointStore } from "./block-checkpoints.ts";
-export { checkpointConformance } from "./checkpoint-conformance.ts";
-export type { CheckpointSubject } from "./checkpoint-conformance.ts";
-export type { CheckpointReading, CheckpointRecord, CheckpointStore } from "./checkpoint-store.ts";
-export { EDGE_LEASE_MS, EDGE_TICK_MS } from "./edge-events.ts";
+export { BlockCheckpointStore } from "./staged/block-checkpoints.ts";
+export { checkpointConformance } from "./staged/checkpoint-conformance.ts";
+export type { CheckpointSubject } from "./staged/checkpoint-conformance.ts";
+export type {
+  CheckpointReading,
+  CheckpointRecord,
+  CheckpointStore,
+} from "./staged/checkpoint-store.ts";
+export { EDGE_LEASE_MS, EDGE_TICK_MS } from "./edge/edge-events.ts";
 export type {
   EdgeAttachOptions,
   EdgeEvent,
@@ -16,18 +20,18 @@ export type {
   EdgeStats,
   LostItems,
   RelocationCause,
-} from "./edge-events.ts";
-export type { EdgeFabric, EdgeHandoff, EdgeReader, EdgeWriter } from "./edge-home.ts";
-export { openEdge } from "./open-edge.ts";
-export type { OpenEdgeOptions } from "./open-edge.ts";
-export { RelocatableQueueEdge } from "./relocatable-queue-edge.ts";
-export type { EdgeWaitOptions } from "./edge-waits.ts";
-export { BlockEdgeConsumer } from "./block-edge-consumer.ts";
-export type { BlockConsumerOptions } from "./block-edge-consumer.ts";
-export type { BlockEdgeOptions } from "./block-edge-peer.ts";
-export { BlockEdgeProducer } from "./block-edge-producer.ts";
-export type { BlockProducerOptions } from "./block-edge-producer.ts";
-export { CheckpointedStage } from "./checkpointed-stage.ts";
+} from "./edge/edge-events.ts";
+export type { EdgeFabric, EdgeHandoff, EdgeReader, EdgeWriter } from "./edge/edge-home.ts";
+export { openEdge } from "./edge/open-edge.ts";
+export type { OpenEdgeOptions } from "./edge/open-edge.ts";
+export { RelocatableQueueEdge } from "./edge/relocatable-queue-edge.ts";
+export type { EdgeWaitOptions } from "./edge/edge-waits.ts";
+export { BlockEdgeConsumer } from "./block-edge/block-edge-consumer.ts";
+export type { BlockConsumerOptions } from "./block-edge/block-edge-consumer.ts";
+export type { BlockEdgeOptions } from "./block-edge/block-edge-peer.ts";
+export { BlockEdgeProducer } from "./block-edge/block-edge-producer.ts";
+export type { BlockProducerOptions } from "./block-edge/block-edge-producer.ts";
+export { CheckpointedStage } from "./staged/checkpointed-stage.ts";
 export type {
   StageCheckpoint,
   StageInput,
@@ -35,8 +39,8 @@ export type {
   StageRun,
   StageStep,
   StageTotals,
-} from "./checkpointed-stage.ts";
-export { MemoryCheckpointStore } from "./memory-checkpoints.ts";
+} from "./staged/checkpointed-stage.ts";
+export { MemoryCheckpointStore } from "./staged/memory-checkpoints.ts";
 export type {
   CheckpointEvent,
   RecoveryEvent,
@@ -46,8 +50,8 @@ export type {
   StageEvent,
   StageProgressEvent,
   StageState,
-} from "./staged-events.ts";
-export { STAGE_DEFAULTS } from "./staged-options.ts";
+} from "./staged/staged-events.ts";
+export { STAGE_DEFAULTS } from "./staged/staged-options.ts";
 export type {
   StageAbort,
   StageContext,
@@ -56,11 +60,11 @@ export type {
   StagedRunOptions,
   StageHandler,
   StageOptions,
-} from "./staged-options.ts";
-export { StagedPipeline } from "./staged-pipeline.ts";
-export type { LargeStates } from "./state-shelf.ts";
-export { Pipeline, RunnablePipeline } from "./pipeline.ts";
-export type { ParallelOptions } from "./pipeline.ts";
+} from "./staged/staged-options.ts";
+export { StagedPipeline } from "./staged/staged-pipeline.ts";
+export type { LargeStates } from "./staged/state-shelf.ts";
+export { Pipeline, RunnablePipeline } from "./flow/pipeline.ts";
+export type { ParallelOptions } from "./flow/pipeline.ts";
 export type {
   PipelineDeadLetterEvent,
   PipelineEvent,
@@ -70,9 +74,9 @@ export type {
   PipelineStartedEvent,
   PipelineStatus,
   PipelineStoppingEvent,
-} from "./pipeline-events.ts";
-export type { Items } from "./pipeline-flat.ts";
-export { PIPELINE_DEFAULTS } from "./pipeline-options.ts";
+} from "./flow/pipeline-events.ts";
+export type { Items } from "./flow/pipeline-flat.ts";
+export { PIPELINE_DEFAULTS } from "./flow/pipeline-options.ts";
 export type {
   DeadLetterOptions,
   DeadLetterPort,
@@ -84,19 +88,19 @@ export type {
   WorkContext,
   PipelineStageOptions,
   WorkOptions,
-} from "./pipeline-options.ts";
-export type { PlanNode } from "./pipeline-plan.ts";
-export type { PipelineResult, StageKind, StageResult } from "./pipeline-result.ts";
+} from "./flow/pipeline-options.ts";
+export type { PlanNode } from "./flow/pipeline-plan.ts";
+export type { PipelineResult, StageKind, StageResult } from "./flow/pipeline-result.ts";
 export type {
   NodeWritableLike,
   PipelineSink,
   SinkFunction,
   WritableLike,
-} from "./pipeline-sinks.ts";
+} from "./flow/pipeline-sinks.ts";
 export type {
   OffsetSource,
   PipelineSource,
   PullFunction,
   ReadableLike,
-} from "./pipeline-sources.ts";
-export type { StageFunction } from "./pipeline-work.ts";
+} from "./flow/pipeline-sources.ts";
+export type { StageFunction } from "./flow/pipeline-work.ts";

@@ -5,9 +5,15 @@ import path from "node:path";
 import { isFabricError, type BlockLease } from "@selvage/fabric";
 import { Fabric, msgpackCodec } from "@selvage/node";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { BatchSlots, decodeBatch, encodeBatch } from "../src/block-edge-batches.ts";
-import { BlockEdgeConsumer, type BlockConsumerOptions } from "../src/block-edge-consumer.ts";
-import { BlockEdgeProducer, type BlockProducerOptions } from "../src/block-edge-producer.ts";
+import { BatchSlots, decodeBatch, encodeBatch } from "../src/block-edge/block-edge-batches.ts";
+import {
+  BlockEdgeConsumer,
+  type BlockConsumerOptions,
+} from "../src/block-edge/block-edge-consumer.ts";
+import {
+  BlockEdgeProducer,
+  type BlockProducerOptions,
+} from "../src/block-edge/block-edge-producer.ts";
 
 const codec = msgpackCodec<number>();
 let folder = "";

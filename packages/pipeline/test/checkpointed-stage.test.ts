@@ -2,7 +2,11 @@
 import { test as property, fc } from "@fast-check/vitest";
 import { BLOCK_BYTES, isFabricError, type RecordBlocks } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
-import { CheckpointedStage, type StageInput, type StageOutput } from "../src/checkpointed-stage.ts";
+import {
+  CheckpointedStage,
+  type StageInput,
+  type StageOutput,
+} from "../src/staged/checkpointed-stage.ts";
 
 class Crash extends Error {}
 

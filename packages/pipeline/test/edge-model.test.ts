@@ -3,8 +3,8 @@
 import fc from "fast-check";
 import { FabricError, isFabricError, type MemLease } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
-import type { EdgeEvent, LostItems } from "../src/edge-events.ts";
-import type { RelocatableQueueEdge } from "../src/relocatable-queue-edge.ts";
+import type { EdgeEvent, LostItems } from "../src/edge/edge-events.ts";
+import type { RelocatableQueueEdge } from "../src/edge/relocatable-queue-edge.ts";
 import {
   itemOf,
   numberOf,

@@ -2,8 +2,8 @@
 import { bufferMemoryProvider, regionOf, type BlockLease, type MemLease } from "@selvage/fabric";
 import { HandoffWriter } from "@selvage/fence";
 import { Fabric, FabricQueue, HandoffReader } from "@selvage/node";
-import { RelocatableQueueEdge } from "../src/relocatable-queue-edge.ts";
-import type { EdgeEvent, EdgeOptions, LostItems } from "../src/edge-events.ts";
+import { RelocatableQueueEdge } from "../src/edge/relocatable-queue-edge.ts";
+import type { EdgeEvent, EdgeOptions, LostItems } from "../src/edge/edge-events.ts";
 
 const START_MS = 1_800_000_000_000;
 

@@ -2,8 +2,8 @@ import { jsonCodec, isFabricError, type FabricErrorCode } from "@selvage/fabric"
 import { HandoffWriter } from "@selvage/fence";
 import { FabricQueue, HandoffReader } from "@selvage/node";
 import { describe, expect, it } from "vitest";
-import type { EdgeOptions } from "../src/edge-events.ts";
-import { RelocatableQueueEdge } from "../src/relocatable-queue-edge.ts";
+import type { EdgeOptions } from "../src/edge/edge-events.ts";
+import { RelocatableQueueEdge } from "../src/edge/relocatable-queue-edge.ts";
 import {
   itemOf,
   losses,

@@ -2,7 +2,7 @@ import { Fabric } from "@selvage/node";
 import { MemoryCheckpointStore, StagedPipeline, type StagedEvent } from "@selvage/pipeline";
 import { bufferMemoryProvider, FabricError, type BlockTicket } from "@selvage/fabric";
 import { afterEach, describe, expect, it } from "vitest";
-import { decodeRun } from "../src/staged-checkpoint.ts";
+import { decodeRun } from "../src/staged/staged-checkpoint.ts";
 import { StagedProcess, VirtualTime } from "./staged-rig.ts";
 
 const id = "nightly";

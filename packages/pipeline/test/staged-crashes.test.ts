@@ -8,7 +8,7 @@ import {
 } from "@selvage/pipeline";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeRun } from "../src/staged-checkpoint.ts";
+import { decodeRun } from "../src/staged/staged-checkpoint.ts";
 import { StagedProcess, VirtualTime, type Mishap } from "./staged-rig.ts";
 
 const id = "nightly";

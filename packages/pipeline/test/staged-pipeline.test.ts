@@ -10,7 +10,7 @@ import {
 } from "@selvage/pipeline";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeRun, encodeRun } from "../src/staged-checkpoint.ts";
+import { decodeRun, encodeRun } from "../src/staged/staged-checkpoint.ts";
 import { StagedProcess, VirtualTime } from "./staged-rig.ts";
 
 const id = "nightly";

@@ -2,10 +2,10 @@
 import { mutantsOf, type Mutant } from "./mutant.ts";
 
 const edge = mutantsOf("edge");
-const sender = "packages/pipeline/src/edge-sender.ts";
-const receiver = "packages/pipeline/src/edge-receiver.ts";
-const mover = "packages/pipeline/src/edge-mover.ts";
-const home = "packages/pipeline/src/edge-home.ts";
+const sender = "packages/pipeline/src/edge/edge-sender.ts";
+const receiver = "packages/pipeline/src/edge/edge-receiver.ts";
+const mover = "packages/pipeline/src/edge/edge-mover.ts";
+const home = "packages/pipeline/src/edge/edge-home.ts";
 
 /** See above. */
 export const edgeMutants: readonly Mutant[] = [

@@ -2,7 +2,7 @@
 import { mutantsOf, type Mutant } from "./mutant.ts";
 
 const stages = mutantsOf("stages");
-const stage = "packages/pipeline/src/checkpointed-stage.ts";
+const stage = "packages/pipeline/src/staged/checkpointed-stage.ts";
 const record = "packages/fence/src/fenced-record.ts";
 
 /** See above. */

@@ -22,9 +22,9 @@ import {
   type BlockEdgeAck,
   type BlockEdgeOptions,
 } from "./block-edge-peer.ts";
-import type { LostItems } from "./edge-events.ts";
-import { sleep } from "./edge-home.ts";
-import type { EdgeWaitOptions } from "./edge-waits.ts";
+import type { LostItems } from "../edge/edge-events.ts";
+import { sleep } from "../edge/edge-home.ts";
+import type { EdgeWaitOptions } from "../edge/edge-waits.ts";
 
 /** How a consumer's end behaves. */
 export interface BlockConsumerOptions<T> extends BlockEdgeOptions<T> {

@@ -21,8 +21,8 @@ import {
   type BlockEdgeOptions,
 } from "./block-edge-peer.ts";
 import { BatchSlots, itemBytes, slotRoom, type EdgeBatch } from "./block-edge-batches.ts";
-import { sleep } from "./edge-home.ts";
-import type { EdgeWaitOptions } from "./edge-waits.ts";
+import { sleep } from "../edge/edge-home.ts";
+import type { EdgeWaitOptions } from "../edge/edge-waits.ts";
 
 /** How a producer's end behaves. */
 export interface BlockProducerOptions<T> extends BlockEdgeOptions<T> {

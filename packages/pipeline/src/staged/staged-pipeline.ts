@@ -3,10 +3,10 @@
  *
  * Invariant P1: a stage's state, and that the stage has ended, are one record, replaced in one step: after a crash
  * anywhere a run goes on from the last stage that was acknowledged.
- * Invariants P2, P3 and P5: see `run-claim.ts` and `claim-run.ts`.
+ * Invariants P2, P3 and P5: see `run-claim.ts` and `run-admission.ts`.
  */
 import { FabricError, invalidArgument, jsonCodec } from "@selvage/fabric";
-import { claimRun, type ClaimedRun, type ClaimWish } from "./claim-run.ts";
+import { claimRun, type ClaimedRun, type ClaimWish } from "./run-admission.ts";
 import { Halt } from "./halt.ts";
 import { asked, type ClaimTerms } from "./run-claim.ts";
 import { StagedRun, type RunKeeping } from "./staged-run.ts";

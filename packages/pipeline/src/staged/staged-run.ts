@@ -7,7 +7,7 @@ import {
   type Codec,
 } from "@selvage/fabric";
 import { retryDelayMs } from "@selvage/leasekit";
-import type { ClaimedRun } from "./claim-run.ts";
+import type { ClaimedRun } from "./run-admission.ts";
 import { Halt } from "./halt.ts";
 import type { RunClaim } from "./run-claim.ts";
 import { runAttempt, type AttemptEnd } from "./stage-attempt.ts";
