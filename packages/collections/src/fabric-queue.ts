@@ -33,12 +33,12 @@ import {
   type QueueStats,
   type QueueTicket,
 } from "./queue-options.ts";
-import { assertRing, popSome, pushAll } from "./queue-batch.ts";
+import { checkBatch, checkMax, popSome, pushAll } from "./queue-batch.ts";
 import { block, rest, waitForRoom, type Pending } from "./queue-wait.ts";
 import { RecordConsumer, RecordProducer } from "./record-ring.ts";
 import type { Ring } from "./ring-side.ts";
 import { SlotConsumer, SlotProducer } from "./slot-ring.ts";
-import { ValuePort, type PopSide, type PushSide } from "./value-port.ts";
+import { assertRing, ValuePort, type PopSide, type PushSide } from "./value-port.ts";
 
 const producers = { slots: SlotProducer, records: RecordProducer, many: ManyProducer };
 const consumers = { slots: SlotConsumer, records: RecordConsumer, many: ManyConsumer };
@@ -197,6 +197,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
    * value or when the lease ends; before a later value that cannot be pushed the batch ends, and the next call throws.
    */
   pushBatch(values: readonly T[]): number {
+    checkBatch(values);
     const side = this.#producer ?? this.#becomeProducer();
     if (this.#claimed !== undefined) throw claimIsOpen();
     return pushAll(this.#values, side, this.lease, values);
@@ -236,6 +237,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
 
   /** Pops up to `max` values, oldest first. Errors as `pop`, for the first; a later one that cannot be popped ends the batch. */
   popBatch(max: number): T[] {
+    checkMax(max);
     const side = this.#consumer ?? this.#becomeConsumer();
     if (this.#values.isPeeked) this.#unpeek(side);
     return popSome(this.#values, side, this.lease, max);
@@ -333,7 +335,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
     return side === undefined ? this.#values.sizeOf(this.#ring) : side.size;
   }
 
-  /** True once any end has closed the queue. */
+  /** True once any end has closed the queue. What was published before can still be popped. */
   get isClosed(): boolean {
     this.lease.assertLive();
     return this.#load(CLOSED) !== 0;

@@ -1,8 +1,18 @@
 /** Many values at once: until the first that cannot go, or the end of the lease. */
-import { invalidArgument, type LeaseRegion, type MemLease } from "@selvage/fabric";
+import { invalidArgument, type MemLease } from "@selvage/fabric";
 import { ManyConsumer, ManyProducer } from "./many-ring.ts";
-import { damaged, readRing, type RingShape } from "./ring-layout.ts";
 import { endBatch, type PopSide, type PushSide, type ValuePort } from "./value-port.ts";
+
+/** Before a handle takes an end: a call that is refused takes none. @throws FabricError `INVALID_ARGUMENT`. */
+export function checkBatch(values: readonly unknown[]): void {
+  if (!Array.isArray(values)) throw invalidArgument("values", "an array", values);
+}
+
+/** As `checkBatch`, of how many to pop. */
+export function checkMax(max: number): void {
+  if (!Number.isInteger(max) || max < 0)
+    throw invalidArgument("max", "a whole number from 0 up", max);
+}
 
 /** Pushes `values` in order until there is no room, and publishes them. Returns how many. Throws for the first only. */
 export function pushAll<T>(
@@ -11,7 +21,6 @@ export function pushAll<T>(
   lease: MemLease,
   values: readonly T[],
 ): number {
-  if (!Array.isArray(values)) throw invalidArgument("values", "an array", values);
   let done = 0;
   try {
     while (done < values.length) {
@@ -33,8 +42,6 @@ export function pushAll<T>(
 
 /** Pops up to `max` values, oldest first, and gives their room back. Throws for the first only. */
 export function popSome<T>(port: ValuePort<T>, side: PopSide, lease: MemLease, max: number): T[] {
-  if (!Number.isInteger(max) || max < 0)
-    throw invalidArgument("max", "a whole number from 0 up", max);
   const values: T[] = [];
   while (values.length < max) {
     let value: T | undefined;
@@ -52,18 +59,4 @@ export function popSome<T>(port: ValuePort<T>, side: PopSide, lease: MemLease, m
   }
   side.publish();
   return values;
-}
-
-/** Publishes; the header and the positions must be what they were made. @throws FabricError `CORRUPT_RECORD`. */
-export function assertRing(
-  region: LeaseRegion,
-  { kind, capacity, stride }: RingShape,
-  sides: readonly (PushSide | PopSide | undefined)[],
-): void {
-  const found = readRing(region);
-  if (found.kind !== kind || found.capacity !== capacity || found.stride !== stride)
-    throw damaged("it says that it is another");
-  for (const side of sides)
-    if (side !== undefined && !(side instanceof ManyProducer || side instanceof ManyConsumer))
-      side.assertWhole();
 }

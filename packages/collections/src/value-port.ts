@@ -8,13 +8,14 @@ import {
   type FixedLayout,
   type LeaseRegion,
 } from "@selvage/fabric";
-import { ManyProducer, manySize, type ManyConsumer } from "./many-ring.ts";
+import { ManyConsumer, ManyProducer, manySize } from "./many-ring.ts";
 import { bufferOf } from "./payload.ts";
 import {
   baseOf,
   damaged,
   HEAD,
   HEAD_COUNT,
+  readRing,
   RING_HEADER_BYTES,
   ringUnits,
   TAIL,
@@ -324,4 +325,18 @@ function tooLong(bytes: number, bytesMax: number): FabricError {
 
 function notBytes(codec: string): FabricError {
   return new FabricError("ENCODE", "Cannot encode: expected a Uint8Array", { codec });
+}
+
+/** Publishes; the header and the positions must be what they were made. @throws FabricError `CORRUPT_RECORD`. */
+export function assertRing(
+  region: LeaseRegion,
+  { kind, capacity, stride }: RingShape,
+  sides: readonly (PushSide | PopSide | undefined)[],
+): void {
+  const found = readRing(region);
+  if (found.kind !== kind || found.capacity !== capacity || found.stride !== stride)
+    throw damaged("it says that it is another");
+  for (const side of sides)
+    if (side !== undefined && !(side instanceof ManyProducer || side instanceof ManyConsumer))
+      side.assertWhole();
 }

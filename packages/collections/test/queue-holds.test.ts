@@ -53,6 +53,16 @@ describe.each(kinds)("FabricQueue of %s", (kind) => {
     expect(next.stats().lost).toBe(0);
   });
 
+  it("a batch call that is refused for its argument takes no end", () => {
+    const { queue, lease } = openRing(kind, 4, stride);
+    const refused = expect.objectContaining({ code: "INVALID_ARGUMENT" });
+    const other = FabricQueue.attach(lease);
+    expect(() => other.pushBatch("12" as never)).toThrow(refused);
+    expect(() => other.popBatch(-1)).toThrow(refused);
+    expect(queue.push(at(1))).toBe(true);
+    expect(idIn(queue.pop())).toBe(1);
+  });
+
   it("a refused constructor leaves the lease blank", () => {
     const { lease } = openRing("slots", 4, stride);
     const blank = openManual({ memoryBytes: 1 << 16 })
