@@ -193,7 +193,9 @@ function walkLong(walk: Walk, head: number): void {
 function isDate(view: DataView, at: number, bytes: number): boolean {
   if (bytes === 4) return true;
   if (bytes === 8) return view.getUint32(at) >>> 2 < 1_000_000_000;
-  if (bytes !== 12 || view.getUint32(at) >= 1_000_000_000) return false;
+  if (bytes !== 12) return false;
+  const nanos = view.getUint32(at);
+  if (nanos >= 1_000_000_000) return false;
   const secs = view.getBigInt64(at + 4);
-  return secs >= -dateSecsMax && secs < dateSecsMax;
+  return secs >= -dateSecsMax && (secs < dateSecsMax || (secs === dateSecsMax && nanos === 0));
 }

@@ -72,7 +72,9 @@ describe("edgeHost and edgePort", { timeout: 60_000 }, () => {
     await withFabric(async (fabric, blocks) => {
       const host = edgeHost(fabric, new HandoffWriter(blocks, "parse"));
       const { answer, exit } = start(host, 100);
-      const edge = await RelocatableQueueEdge.attach(fabric, new HandoffReader(blocks));
+      const edge = await RelocatableQueueEdge.attach(fabric, new HandoffReader(blocks), {
+        timeoutMs: 60_000,
+      });
       const got: number[] = [];
       for await (const item of edge) got.push(item[0] as number);
       expect(got).toEqual(numbers(100));

@@ -25,7 +25,7 @@ const ran = (
   plan: ExecutionPlan,
   options: ExecutorOptions = {},
   fabric: Fabric = Fabric.open({ memoryBytes: 1 << 20 }),
-): Promise<Ran> => ranOn(plan, { ttlMs: 100, ...options }, fabric, ports);
+): Promise<Ran> => ranOn(plan, { ttlMs: 2_000, teardown: "eager", ...options }, fabric, ports);
 
 const decoder = new TextDecoder();
 
@@ -132,7 +132,7 @@ describe("A task on a worker thread", () => {
         },
       },
     ]);
-    const { result, missingBytes } = await ran(plan);
+    const { result, missingBytes } = await ran(plan, { ttlMs: 800, teardown: "expiry" });
     expect([result.status, seen, missingBytes]).toEqual([
       "succeeded",
       [[3, 3, 3, 3], [9], [2, 2]],

@@ -50,6 +50,15 @@ describe("msgpackCodec()", () => {
     );
   });
 
+  it("gives back the first and the last Date there is, and refuses the next timestamp", () => {
+    const dates = [8.64e15, -8.64e15, 8.64e15 - 1].map((ms) => new Date(ms));
+    expect(codec.decode(codec.encode(dates))).toEqual(dates);
+    const late = codec.encode(new Date(8.64e15));
+    // Its nanoseconds: the third byte on.
+    late[6] = 1;
+    expect(codeOf(() => codec.decode(late))).toBe("DECODE");
+  });
+
   it("keeps a byte order mark, or says that it cannot", () => {
     const mark = "\ufeff";
     const short = mark + "x".repeat(197);
