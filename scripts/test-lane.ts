@@ -37,6 +37,7 @@ export function testLane({ source, soak = false }: TestLane): ViteUserConfig {
         ...(source || soak ? [] : SOURCE_ONLY),
       ],
       passWithNoTests: soak,
+      setupFiles: ["./scripts/test-seed.ts"],
       allowOnly: false,
       pool: "forks",
       // Two files at a time, by the cores of the smallest machine that the gate runs on. No test asserts a time.
