@@ -82,6 +82,14 @@ export function settledMark(count: number, position: number): number {
   return (Math.imul(count ^ 0x5eaf_00d1, 0x9e37_79b1) ^ Math.imul(position, 0x85eb_ca6b)) | 1;
 }
 
+/** What a mark is spoiled with, by exclusive or. It stays none that is 0. */
+export const notSettled = 2;
+
+/** Whether a count's mark shows that count and position were stored together; or that neither was ever stored. */
+export function isSettled(count: number, position: number, mark: number): boolean {
+  return mark === settledMark(count, position) || (count === 0 && position === 0 && mark === 0);
+}
+
 /** Units of eight bytes that one value takes, its header included. */
 export function unitsOf(bytes: number): number {
   return 1 + Math.ceil(bytes / 8);

@@ -17,8 +17,8 @@ import {
   ENDED,
   FIRST,
   HEAD_COUNT,
+  isSettled,
   SETTLED,
-  settledMark,
   TAIL_COUNT,
 } from "./ring-layout.ts";
 
@@ -137,8 +137,7 @@ export class RingNotes {
     const position = this.#load(at - 1);
     const mark = this.#load(at + SETTLED);
     // Stored before the position, and after it.
-    const isUntouched = count === 0 && position === 0 && mark === 0;
-    if (!isUntouched && mark !== settledMark(count, position))
+    if (!isSettled(count, position, mark))
       throw damaged("how many values it has carried is unknown");
     return count >>> 0;
   }

@@ -36,7 +36,9 @@ import {
   damaged,
   HEAD,
   HEAD_COUNT,
+  isSettled,
   ITEMS_BELL,
+  notSettled,
   PRODUCER,
   RING_HEADER_BYTES,
   ringUnits,
@@ -95,6 +97,8 @@ abstract class Side implements Flushable {
   readonly #positionAt: number;
   readonly #countAt: number;
   readonly #roleAt: number;
+  // Spoils the marks where the count that was found here had none: what came of a stray write is never vouched for.
+  readonly #doubt: number;
   #hasRole = false;
   // Whether this side is on its thread's list of those to settle.
   #isNoted = false;
@@ -131,6 +135,8 @@ abstract class Side implements Flushable {
     this.lap = position < this.units ? 0 : this.units;
     this.at = position - this.lap;
     this.count = this.words.load(this.#countAt);
+    const mark = this.words.load(this.#countAt + SETTLED);
+    this.#doubt = isSettled(this.count, position, mark) ? 0 : notSettled;
   }
 
   /** Tells the other side what this one has done. */
@@ -141,7 +147,7 @@ abstract class Side implements Flushable {
     this.plain[this.#countAt] = this.count | 0;
     const position = this.at + this.lap;
     this.words.store(this.#positionAt, position);
-    this.plain[this.#countAt + SETTLED] = settledMark(this.count | 0, position);
+    this.plain[this.#countAt + SETTLED] = settledMark(this.count | 0, position) ^ this.#doubt;
     this.#bell.ring();
   }
 

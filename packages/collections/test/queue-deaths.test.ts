@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { codeOf } from "./manual-fabric.ts";
 import {
   CLAIM,
+  HEAD_COUNT,
   HEADER_BYTES,
   idOf,
   kinds,
@@ -14,6 +15,7 @@ import {
   openRing,
   OtherThread,
   startAt,
+  TAIL_COUNT,
   valueOf,
   type Kind,
 } from "./queue-rig.ts";
@@ -328,4 +330,29 @@ describe.each(kinds)("on a ring of %s", { timeout: 60_000 }, (kind) => {
       expect(step).toBeLessThan(200);
     }
   });
+});
+
+describe("a count of values with a stray write", () => {
+  // Found by a simulated run: a producer that pushes after a lost ring begins in a new one without asking for its count.
+  it.each(["producer", "consumer"] as const)(
+    "E3: that the %s finds in a ring as it takes its role is not made true by what it publishes",
+    (role) => {
+      for (const kind of ["slots", "records"] as const)
+        for (const stray of [-1, 7_777]) {
+          const { lease, queue } = openRing(kind, 8, stride);
+          const { memory, offset } = regionOf(lease);
+          memory.plain[offset / 4 + (role === "producer" ? TAIL_COUNT : HEAD_COUNT)] = stray;
+          for (let id = 0; id < 20; id++) {
+            queue.push(at(id));
+            queue.flush();
+            expect(idOf(queue.pop() as Uint8Array)).toBe(id);
+            queue.flush();
+            const notes = queue.notes();
+            const [unknown, known] = [() => notes.published, () => notes.popped];
+            expect(codeOf(role === "producer" ? unknown : known)).toBe("CORRUPT_RECORD");
+            expect((role === "producer" ? known : unknown)()).toBe(id + 1);
+          }
+        }
+    },
+  );
 });

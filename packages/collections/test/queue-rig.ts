@@ -18,6 +18,8 @@ export type Kind = (typeof kinds)[number];
 /** Words of a ring's header, as `docs/memory-map.md` has them. */
 export const TAIL = 32;
 export const HEAD = 64;
+export const TAIL_COUNT = 33;
+export const HEAD_COUNT = 65;
 export const CLAIM = 98;
 export const HEADER_BYTES = 1_024;
 

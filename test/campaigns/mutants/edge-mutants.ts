@@ -69,7 +69,14 @@ export const edgeMutants: readonly Mutant[] = [
     "E3",
     "what a count of items says is not held against where they are",
     "packages/collections/src/ring-notes.ts",
-    "if (!isUntouched && mark !== settledMark(count, position))",
-    "if (isUntouched && mark !== 0)",
+    "if (!isSettled(count, position, mark))",
+    "if (!isSettled(count, position, mark) && mark === 1)",
+  ),
+  edge(
+    "E3",
+    "a side vouches for a count that it found without its mark",
+    "packages/collections/src/ring-side.ts",
+    " ^ this.#doubt;",
+    ";",
   ),
 ];
