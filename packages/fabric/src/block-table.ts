@@ -1,16 +1,19 @@
 /**
  * The lease table of a block file: which lease slot holds which blocks until when, as a crash would find it.
  *
- * One two-slot record a lease slot. Saving one costs one write of 512 bytes and a share in one sync: what is saved while
+ * One two-slot record a lease slot. Saving one costs two writes of 512 bytes and a share in one sync: what is saved while
  * a sync runs goes into the next batch.
  *
- * Invariant B1: the copy of a record that was last known durable is not written to. So a crash leaves the old entry or
- * the new one.
+ * Invariant B1: the copy of a record that was last known durable is not written to before the other one is durable. So a
+ * crash leaves the old entry or the new one.
  * Invariant B2: `save` resolves only after the sync: what was acknowledged is found again (reliability L2).
  * Invariant B3: every copy was written when the file was made, and fills its block. So a copy that cannot be read is
  * damage, never "nothing there yet", and is told. A slot with one readable copy goes on by that; a slot without any is
  * never used again.
  * Invariant B4: a record's own generation rises with each attempt to write it, also a failed one, whose bytes may be there.
+ * Invariant B5: what `save` has acknowledged is in both copies: durable in one, and written to the other, which the next
+ * sync makes durable. So a copy that is lost later takes nothing with it, and no lease ends early by an older deadline;
+ * unless a power cut had taken the other one's write before, or that write had failed. `isTwice` tells.
  */
 import {
   blockFileImage,
@@ -24,9 +27,10 @@ import {
   superblockAt,
   type BlockEntry,
   type BlockFileShape,
+  type EntryReading,
 } from "./block-layout.ts";
 import type { BlockStore } from "./block-store.ts";
-import { FabricError } from "./errors.ts";
+import { FabricError, isFabricError } from "./errors.ts";
 import { BLOCK_BYTES } from "./ports.ts";
 
 /** A record of a block file that could not be read. */
@@ -45,6 +49,16 @@ interface SlotState {
   generation: number;
   /** The copy that holds the entry; -1 when neither does. */
   copy: number;
+  /** True when the other copy holds the same (B5). */
+  isTwice: boolean;
+}
+
+/** A copy of a record, written and not known durable yet. */
+interface Written {
+  readonly slot: number;
+  readonly copy: number;
+  readonly entry: BlockEntry;
+  readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 interface Batch {
@@ -106,6 +120,11 @@ export class BlockTable {
   entry(slot: number): BlockEntry | undefined {
     const state = this.#states[slot];
     return state === undefined || state.copy < 0 ? undefined : state.entry;
+  }
+
+  /** False where the slot's copies differ: then a save brings them together again, so that either may be lost (B5). */
+  isTwice(slot: number): boolean {
+    return this.#states[slot]?.isTwice ?? false;
   }
 
   /** True when nothing is being saved. */
@@ -196,7 +215,7 @@ export class BlockTable {
     // From here on, what is saved goes into the next batch.
     this.#next = undefined;
     const failed = new Map<number, unknown>();
-    const written: (() => void)[] = [];
+    const written: Written[] = [];
     const writing = [...entries].map(async ([slot, entry]) => {
       try {
         written.push(await this.#write(slot, entry));
@@ -206,23 +225,34 @@ export class BlockTable {
     });
     await Promise.all(writing);
     if (written.length > 0) await this.#store.sync();
-    for (const settle of written) settle();
+    await Promise.all(written.map((one) => this.#writeTwice(one)));
     return failed;
   }
 
-  // Writes the copy that does not count; the returned function makes it count.
-  async #write(slot: number, entry: BlockEntry): Promise<() => void> {
+  // Writes the copy that does not count.
+  async #write(slot: number, entry: BlockEntry): Promise<Written> {
     const state = this.#states[slot];
     if (state === undefined || state.copy < 0) throw lostSlot(slot);
     const copy = state.copy === 0 ? 1 : 0;
     // B4: counted before the write, whatever becomes of it.
     const generation = ++state.generation;
     const bytes = encodeEntry(this.shape, slot, generation, entry);
+    state.isTwice = false;
     await this.#store.write(recordAt(this.shape, slot, copy), bytes);
-    return () => {
-      state.copy = copy;
-      state.entry = entry;
-    };
+    return { slot, copy, entry, bytes };
+  }
+
+  // Makes a copy that is durable count, and the other one the same (B5). Should that fail, the save has not.
+  async #writeTwice({ slot, copy, entry, bytes }: Written): Promise<void> {
+    const state = this.#states[slot] as SlotState;
+    state.copy = copy;
+    state.entry = entry;
+    try {
+      await this.#store.write(recordAt(this.shape, slot, copy === 0 ? 1 : 0), bytes);
+      state.isTwice = true;
+    } catch (thrown) {
+      if (!isFabricError(thrown)) throw thrown;
+    }
   }
 }
 
@@ -242,10 +272,17 @@ function judge(
         ? 1
         : 0;
   const newest = copy === 1 ? second : first;
-  if (newest === undefined) return { state: { entry: emptyEntry, generation: 0, copy: -1 }, lost };
+  if (newest === undefined)
+    return { state: { entry: emptyEntry, generation: 0, copy: -1, isTwice: false }, lost };
   // B3: the lost copy may have been the newer one, of the next generation.
   const generation = newest.generation + (lost.length === 0 ? 0 : 1);
-  return { state: { entry: newest.entry, generation, copy }, lost };
+  // A new file's copies differ in their generations, and say the same.
+  const isTwice = lost.length === 0 && isSame(first as EntryReading, second as EntryReading);
+  return { state: { entry: newest.entry, generation, copy, isTwice }, lost };
+}
+
+function isSame(one: EntryReading, other: EntryReading): boolean {
+  return one.generation === other.generation || one.generation + other.generation === 1;
 }
 
 /** The error of a lease slot whose record is lost. */

@@ -87,8 +87,8 @@ export class DurablePool extends BlockPool implements BlockAuthority {
       const piece = pieces.get(slot);
       if (piece !== undefined) this.#adopt(slot, entry, piece, nowMs);
       else control.seed(slot, entry.generation, entry.id, entry.end);
-      // Its lost copy is written again, so that later damage of the other one loses nothing.
-      if (piece !== undefined && damage !== undefined && !this.isReadOnly) this.#book.begin(slot);
+      // A copy that is lost, or older, is written again, so that later damage of the other one loses nothing.
+      if (!this.table.isTwice(slot) && !this.isReadOnly) this.#book.begin(slot);
       if (piece !== undefined || entry.generation >= GENERATION_MAX) continue;
       if (damage === undefined) lessor.slots.addReserved(slot);
       else if (!this.isReadOnly) this.#skip(slot).catch(() => {});
@@ -215,6 +215,7 @@ export class DurablePool extends BlockPool implements BlockAuthority {
   tick(nowMs: number): void {
     if (this.#isClosing || this.#host === undefined) return;
     const { control } = this.#host;
+    const isSaving = !this.table.isIdle;
     for (const slot of this.#live) {
       const { state, deadlineMs } = control.moment(slot);
       if (!isLiveState(state)) continue;
@@ -224,8 +225,10 @@ export class DurablePool extends BlockPool implements BlockAuthority {
       }
       const entry = this.#book.at(slot) as BlockEntry;
       const isWarned = state === WARNED;
-      if (deadlineMs <= entry.deadlineMs && isWarned === entry.isWarned) continue;
-      this.#book.set(slot, { ...entry, deadlineMs, isWarned });
+      const isNews = deadlineMs > entry.deadlineMs || isWarned !== entry.isWarned;
+      // One whose second copy could not be written (B5 of `block-table.ts`) is saved again.
+      if (!isNews && (isSaving || this.table.isTwice(slot))) continue;
+      if (isNews) this.#book.set(slot, { ...entry, deadlineMs, isWarned });
       // Nobody was promised more than what the disk knows: the next renewal comes, or none does.
       this.#book.begin(slot);
     }

@@ -189,7 +189,7 @@ describe("J6: an operation of the disk that fails", () => {
     expect([...codes]).toEqual(["STORE_UNAVAILABLE", "CAPACITY_EXCEEDED"]);
     mend();
     fabric.tick(START_MS + 1);
-    await quiet();
+    for (let rounds = 0; rounds < 3; rounds++) await quiet();
     expect(await outcomeOf(fabric.block().minBlocks(7).acquire())).toBe("ok");
   });
 });

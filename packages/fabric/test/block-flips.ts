@@ -26,6 +26,17 @@ export async function used(): Promise<
   return { bytes: disk.view, host, tickets };
 }
 
+/** Does something, of whose writes the one of this number fails: the second of a save writes a record's other copy. */
+export async function failing<T>(disk: SimDisk, nth: number, act: () => Promise<T>): Promise<T> {
+  let writes = 0;
+  disk.fault = ({ kind }) => (kind === "write" && ++writes === nth ? "EIO" : undefined);
+  const done = await act();
+  await quiet();
+  disk.fault = () => undefined;
+  if (writes < nth) throw new Error(`there were ${writes} writes`);
+  return done;
+}
+
 /** A platter with one bit flipped. */
 export function flipped(platter: Platter, bit: number): Platter {
   const bytes = platter.bytes.slice();

@@ -16,7 +16,16 @@ import {
   START_MS,
   VirtualHost,
 } from "./rig.ts";
-import { dataAt, flipped, recordsAt, slots, tableOf, untoldFlips, used } from "./block-flips.ts";
+import {
+  dataAt,
+  failing,
+  flipped,
+  recordsAt,
+  slots,
+  tableOf,
+  untoldFlips,
+  used,
+} from "./block-flips.ts";
 import { bytesOf, filled, openSim, quiet, SimDisk, type Platter } from "./sim-disk.ts";
 
 /** Zeroes copies of lease slots' records. */
@@ -127,11 +136,47 @@ describe("B3: a lease slot whose record is damaged", () => {
       expect(fabric.blockDamage()).toEqual([{ slot: 0, kind: "recovered", copies: [copy] }]);
       const lease = await fabric.attachBlock(platter.tickets.live);
       expect(await bytesOf(lease)).toEqual(filled(0xaa, 2));
-      // The newer copy lost: the renewal is lost with it.
-      const isNewest = copy === newestOf(platter, 0);
-      expect(lease.expiresAtMs).toBe(START_MS + (isNewest ? 1_000 : 5_000));
+      expect(lease.expiresAtMs).toBe(START_MS + 5_000);
       expect(await lease.renew(9_000)).toBe(START_MS + 9_000);
     }
+  });
+
+  it("B5: keeps its last renewal, whichever copy is lost, once a sync has covered both", async () => {
+    const host = new VirtualHost();
+    const { fabric, disk } = openSim(host);
+    const lease = await fabric.block().leaseMs(1_000).acquire();
+    await lease.renew(5_000);
+    // Power that fails at once may take the second copy's write, and damage then takes the other one.
+    const cut = disk.platter(0);
+    await lease.flush();
+    const whole = disk.platter(0);
+    const found = [cut, whole].map((platter) =>
+      [0, 1].map((copy) => tableOf(without(platter, 0, copy)).entry(0)?.deadlineMs),
+    );
+    const [early, late] = [START_MS + 1_000, START_MS + 5_000];
+    expect(found.map((two) => two.toSorted((a = 0, b = 0) => a - b))).toEqual([
+      [early, late],
+      [late, late],
+    ]);
+    expect([cut, whole].map((platter) => tableOf(platter).isTwice(0))).toEqual([false, true]);
+    // Whoever opens the file brings the older copy up.
+    const { disk: later } = openSim(host, cut);
+    await quiet();
+    expect(tableOf({ bytes: later.view }).isTwice(0)).toBe(true);
+  });
+
+  it("B5: has its second copy from the next tick, where it could not be written at once", async () => {
+    const { fabric, disk } = openSim(new VirtualHost());
+    const lease = await fabric.block().leaseMs(1_000).acquire();
+    expect(await failing(disk, 2, () => lease.renew(5_000))).toBe(START_MS + 5_000);
+    expect(tableOf({ bytes: disk.view }).isTwice(0)).toBe(false);
+    fabric.tick(START_MS + 1);
+    await quiet();
+    expect(tableOf({ bytes: disk.view }).isTwice(0)).toBe(true);
+    const { changes } = disk;
+    fabric.tick(START_MS + 2);
+    await quiet();
+    expect(disk.changes).toBe(changes);
   });
 
   it("without any copy is CORRUPT_RECORD: what it may have held is fenced, and other leases go on", async () => {
@@ -162,7 +207,7 @@ describe("B3: a lease slot whose record is damaged", () => {
   it("skips the generation that a lost copy may have granted, for ever, and zeroes what it may have held", async () => {
     const host = new VirtualHost();
     const { fabric, disk } = openSim(host);
-    const lost = await fabric.block().minBlocks(3).acquire();
+    const lost = await failing(disk, 2, () => fabric.block().minBlocks(3).acquire());
     await lost.write(0, filled(0xcc, 3));
     await lost.flush();
     const ticket = lost.ticket();
@@ -197,8 +242,8 @@ async function handedOn(): Promise<Platter & { host: VirtualHost; ticket: BlockT
   const { fabric, disk } = openSim(host);
   const before = await fabric.block().minBlocks(2).acquire();
   const other = await fabric.block().minBlocks(2).acquire();
-  before.release();
-  await quiet();
+  // Of its copies, one says that it is being wiped, and one that it is free.
+  await failing(disk, 4, async () => before.release());
   other.release();
   await quiet();
   const after = await fabric.block().minBlocks(2).acquire();
@@ -259,6 +304,15 @@ describe("a block file", () => {
     expect(codeOf(() => openSim(platter.host, platter, { blocks: 16 }))).toBe("CONFLICT");
     const { fabric } = openSim(platter.host, platter, { blocks: undefined as never });
     expect(fabric.stats().blocks.capacityBytes).toBe(8 * 512);
+  });
+
+  it("knows the tickets of another one, and says that it does not have their blocks", async () => {
+    const { live } = (await used()).tickets;
+    const { fabric } = openSim(new VirtualHost());
+    const error = await rejectionOf(fabric.attachBlock(live));
+    expect(error).toMatchObject({ code: "UNSUPPORTED", details: { fabricId: live.fabricId } });
+    expect(error.message).toContain("another block file");
+    expect(error.details["storeId"]).not.toBe(live.fabricId);
   });
 
   it("is UNSUPPORTED on a host without files", () => {
