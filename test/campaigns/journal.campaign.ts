@@ -68,6 +68,7 @@ class Damage {
   readonly #flipped = new Set<string>();
   readonly #lied = new Set<string>();
   readonly #failed = new Set<string>();
+  readonly #cut = new Set<string>();
   /** Those whose file was refused: its owner has to decide, so they acknowledge nothing any more. */
   readonly refused: Set<string> = new Set<string>();
 
@@ -78,6 +79,7 @@ class Damage {
       if (kind === "disk.flipped") this.#flipped.add(node);
       if (kind === "disk.misdirected" || kind === "disk.lied") this.#lied.add(node);
       if (kind === "disk.failed" || kind === "disk.short") this.#failed.add(node);
+      if (kind === "disk.failed" || kind === "disk.lost") this.#cut.add(node);
     },
   };
 
@@ -87,9 +89,9 @@ class Damage {
     return this.#flipped.has(node) ? "bits" : "none";
   }
 
-  /** Whether a node may acknowledge nothing any more: its file was refused, or its disk cannot be held to anything. */
-  isLost(node: string): boolean {
-    return this.refused.has(node) || this.of(node) === "any";
+  /** Whether the copies of a lease's record may differ: power, or an error, took a write of one that nothing had synced yet. */
+  mayDiffer(node: string): boolean {
+    return this.#cut.has(node);
   }
 
   /** The property that the loss of something acknowledged breaks there. */
@@ -148,6 +150,8 @@ interface Known {
   readonly handoff: Ledger;
   readonly store: Ledger;
   readonly keys: Map<string, Ledger>;
+  /** Lease slots of whose records one copy was told as lost, since their leases were last attached. */
+  readonly told: Set<number>;
 }
 
 interface Entry {
@@ -197,14 +201,17 @@ class Keeper {
       try {
         const lease = await this.#fabric.attachBlock(ledger.ticket);
         if (!ledger.isLong) await this.#prolong(lease, ledger);
+        this.#known.told.delete(lease.slot);
         sometimes("a lease was attached by the next incarnation");
         return lease;
       } catch (thrown) {
         if (!isFabricError(thrown)) throw thrown;
-        const isOver = thrown.code === "LEASE_EXPIRED" || thrown.code === "NOT_FOUND";
+        // `UNSUPPORTED`: it is of another file, which is gone.
+        const isOver = ["LEASE_EXPIRED", "NOT_FOUND", "UNSUPPORTED"].includes(thrown.code);
         if (!isOver) throw thrown;
-        if (this.#isSound && ledger.isLong)
-          throw new Violation(this.#loss, `a lease outlives its process: ${thrown.code}`);
+        const isGone = thrown.code === "UNSUPPORTED";
+        if (isGone || ledger.isLong) this.#checkEnd(ledger.ticket, thrown.code);
+        sometimes("a file was gone, and began anew", isGone);
         ledger.forget();
       }
     // Short at first: one that is granted to nobody, since a failure or a crash took the word of it, ends by itself.
@@ -212,6 +219,18 @@ class Keeper {
     ledger.ticket = lease.ticket();
     await this.#prolong(lease, ledger);
     return lease;
+  }
+
+  // A lease whose process has died ends at its deadline, and no earlier.
+  #checkEnd({ slot }: BlockTicket, code: string): void {
+    const { name } = this.#node;
+    const kind = this.#damage.of(name);
+    if (kind === "any") return;
+    if (kind === "none") throw new Violation(this.#loss, `a lease outlives its process: ${code}`);
+    // A bit takes one copy of its record; the other has the same, unless that was taken too. Either is told.
+    if (!this.#damage.mayDiffer(name) || !this.#known.told.has(slot))
+      throw new Violation(j3, `a lease ended early, by a record of slot ${slot}: ${code}`);
+    sometimes("a lease ended early, and that was told");
   }
 
   async #granted(minBlocks: number): Promise<BlockLease> {
@@ -393,6 +412,7 @@ async function program(
         memoryBytes: 65_536,
         tickMs: 500,
       });
+      for (const { slot } of fabric.blockDamage()) known.told.add(slot);
       await new Keeper(node, fabric, known, sizes, damage).run();
       sometimes("all that a node kept was damaged");
     } catch (thrown) {
@@ -435,13 +455,12 @@ function failedStaysFailed(): (occurrence: Occurrence) => boolean {
   };
 }
 
-// A disk that lied, or wrote elsewhere, may leave anything: nothing wrong passes for right there, and no more is promised.
-function acknowledgesAgain(node: string, damage: Damage): Check {
+function acknowledgesAgain(node: string, { refused }: Damage): Check {
   const { name, end } = check.eventually("journal.acked", 28_000, {
     where: (occurrence) => occurrence.node === node,
     name: live,
   });
-  return { name, end: (run) => (damage.isLost(node) ? undefined : end?.(run)) };
+  return { name, end: (run) => (refused.has(node) ? undefined : end?.(run)) };
 }
 
 /** See above. */
@@ -490,6 +509,7 @@ export const campaign: Campaign = {
             handoff: new Ledger(),
             store: new Ledger(),
             keys: new Map(),
+            told: new Set(),
           };
           world.node(name, (node) => program(node, world, known, { sizes, damage }));
         }

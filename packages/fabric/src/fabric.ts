@@ -29,6 +29,7 @@ import {
   type FabricTicket,
   type LeaseAddress,
   type MemTicket,
+  elsewhere,
 } from "./ticket.ts";
 
 /** How long `close` waits. */
@@ -208,9 +209,7 @@ export class Fabric implements Disposable, AsyncDisposable {
     checkTicket(ticket, "block");
     const durable = this.#durable;
     if (ticket.fabricId !== (durable?.storeId ?? this.fabricId))
-      throw new FabricError("UNSUPPORTED", "Cannot attach: the blocks belong to another fabric", {
-        fabricId: ticket.fabricId,
-      });
+      throw elsewhere(ticket, durable?.storeId);
     if (durable !== undefined) await durable.look(ticket);
     const record = this.#lessor.slots.at(ticket.slot);
     const isHere =

@@ -1,6 +1,6 @@
 /** What crosses a thread so that it can reach a lease: plain data for `postMessage`, as good as the lease itself. */
 import type { ControlHandle } from "./control-plane.ts";
-import { invalidArgument } from "./errors.ts";
+import { FabricError, invalidArgument } from "./errors.ts";
 import type { MemoryHandle } from "./ports.ts";
 
 /** Reaches a fabric from another thread of its process: plain data. Grants no lease by itself. */
@@ -101,6 +101,19 @@ export function checkTicket(ticket: unknown, kind: "mem" | "block"): void {
 }
 
 // Where the bytes are said to be: inside the arena, and the arena a memory, whatever else the ticket says.
+/** The error of a block lease that is not here: its ticket names another fabric, or another block file than `storeId`. */
+export function elsewhere({ fabricId }: BlockTicket, storeId: string | undefined): FabricError {
+  return storeId === undefined
+    ? new FabricError("UNSUPPORTED", "Cannot attach: the blocks belong to another fabric", {
+        fabricId,
+      })
+    : new FabricError(
+        "UNSUPPORTED",
+        "Cannot attach: the ticket is of another block file. If it was of this one, that was lost, and a new one was made",
+        { fabricId, storeId },
+      );
+}
+
 function checkRegion(ticket: Record<string, unknown>): void {
   const { offset, bytes, arena, arenaBytes, control, fabric, ownerThread } = ticket;
   if (!isCount(arenaBytes)) throw invalidArgument("ticket.arenaBytes", "a size", arenaBytes);
