@@ -152,7 +152,7 @@ export class FabricQueue<T = Uint8Array> implements Disposable {
 
   /** What the two ends tell each other beside the values. For engines that keep a stream going over several queues. */
   notes(): RingNotes {
-    return new RingNotes(this.lease, this.#region);
+    return new RingNotes(this.#ring);
   }
 
   /** Becomes the producer or the consumer now. @throws FabricError `CONFLICT` (another handle is), as `push`. */

@@ -12,6 +12,7 @@
  *        512  consumer: thread entry + 1   516 its nonce       520 it asks for a new ring
  *        640  a consumer waits  644 rung for items             doorbells
  *        768  a producer waits  772 rung for room
+ *        776  it waits for an acknowledgement  780 rung for one
  *        896  closed           900 the stream has ended
  *       1024  slots: eight bytes of header (`ring-side.ts`, `many-ring.ts`), then the payload, to a multiple of eight
  * ```
@@ -64,6 +65,7 @@ export const CONSUMER = 128;
 export const ASKED = 130;
 export const ITEMS_BELL = 160;
 export const ROOM_BELL = 192;
+export const DEALT_BELL = 194;
 export const CLOSED = 224;
 export const ENDED = 225;
 

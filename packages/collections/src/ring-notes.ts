@@ -9,11 +9,15 @@
  * N2: the number of the first value is written once, before its checksum; without that it is not there.
  */
 import type { LeaseRegion, MemLease } from "@selvage/fabric";
+import { Doorbell } from "./doorbell.ts";
+import { block, rest, waitForRoom, type Pending } from "./queue-wait.ts";
+import type { Ring } from "./ring-side.ts";
 import {
   ACKNOWLEDGED,
   ASKED,
   baseOf,
   damaged,
+  DEALT_BELL,
   ENDED,
   FIRST,
   HEAD_COUNT,
@@ -43,10 +47,14 @@ export type RingAsking = "behind" | "corrupt";
 export class RingNotes {
   readonly #lease: MemLease;
   readonly #region: LeaseRegion;
+  readonly #ring: Ring;
+  readonly #dealt: Doorbell;
 
-  constructor(lease: MemLease, region: LeaseRegion) {
-    this.#lease = lease;
-    this.#region = region;
+  constructor(ring: Ring) {
+    this.#lease = ring.lease;
+    this.#region = ring.region;
+    this.#ring = ring;
+    this.#dealt = new Doorbell(ring.region, baseOf(ring.region) + DEALT_BELL);
   }
 
   /** Says which value of the stream the ring's first one is. */
@@ -108,6 +116,20 @@ export class RingNotes {
         markOf(count | 0, ACKNOWLEDGED),
       )
     );
+    this.#dealt.ring();
+  }
+
+  /**
+   * Waits, blocking the thread, until another number of values than `count` has been dealt with, or a new ring is asked for.
+   * False when the time was up. Errors as `acknowledged`; `UNSUPPORTED` where no other thread can say so (`shared: false`).
+   */
+  waitForAcknowledged(count: number, timeoutMs: number = Infinity): boolean {
+    return block(this.#forMore(count, timeoutMs)) ?? false;
+  }
+
+  /** As `waitForAcknowledged`, without blocking the thread. */
+  async acknowledgedAsync(count: number, timeoutMs: number = Infinity): Promise<boolean> {
+    return (await rest(this.#forMore(count, timeoutMs))) ?? false;
   }
 
   /** Why the consumer asks for a new ring, if it does. */
@@ -120,6 +142,7 @@ export class RingNotes {
   /** Asks for a new ring. */
   ask(why: RingAsking): void {
     this.#store(ASKED, why === "behind" ? 1 : 2);
+    this.#dealt.ring();
   }
 
   /** Whether the stream ends with the ring's first `count` values. */
@@ -130,6 +153,11 @@ export class RingNotes {
   /** Says that the stream ends with the ring's first `count` values: those are all. Said before it is closed. */
   end(count: number): void {
     this.#store(ENDED, markOf(count | 0, ENDED));
+  }
+
+  #forMore(count: number, timeoutMs: number): Pending<true> {
+    const isMore = (): boolean => this.acknowledged !== count || this.asked !== undefined;
+    return waitForRoom(this.#ring, this.#dealt, timeoutMs, isMore);
   }
 
   #count(at: number): number {

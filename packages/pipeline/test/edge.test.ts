@@ -149,6 +149,57 @@ describe("RelocatableQueueEdge", () => {
     await expect(stage.until(openReader(stage))).rejects.toMatchObject({ code: "DISCONNECTED" });
   });
 
+  it("hears of acknowledgements by a bell: no time passes", async () => {
+    const stage = await Stage.open();
+    const { edge } = await openWriter(stage, shape, { tickMs: 1_000 });
+    const consumer = await openReader(stage, { acknowledge: "manual", tickMs: 1_000 });
+    pushFrom(edge, 0, 2);
+    expect(popAll(consumer)).toEqual([0, 1]);
+    expect(edge.acknowledgedTo).toBe(0);
+    const heard = edge.acknowledgedSoon();
+    consumer.acknowledge(0);
+    consumer.flush();
+    await heard;
+    expect(edge.acknowledgedTo).toBe(1);
+    const closed = edge.close();
+    while (!consumer.isOver) expect(await consumer.popAsync()).toBe(undefined);
+    consumer.acknowledge();
+    await closed;
+  });
+
+  it("waits no longer than it is told to", async () => {
+    const stage = await Stage.open();
+    const { edge } = await openWriter(stage, shape);
+    const atMs = stage.nowMs;
+    expect(await stage.until(edge.popAsync(5).then(() => stage.nowMs - atMs))).toBe(5);
+    for (;;) if (!edge.push(itemOf(0))) break;
+    expect(await stage.until(edge.send(itemOf(0), { timeoutMs: 5 }))).toBe(false);
+  });
+
+  it.each([
+    { window: undefined, most: 16 },
+    { window: 3, most: 3 },
+  ])(
+    "takes no more than $most items that are not acknowledged (window: $window)",
+    async ({ window, most }) => {
+      const stage = await Stage.open();
+      const options = window === undefined ? {} : { window };
+      const { edge } = await openWriter(stage, shape, options);
+      const consumer = await openReader(stage, { acknowledge: "manual" });
+      let pushed = 0;
+      for (let turn = 0; turn < 4; turn++) {
+        while (edge.push(itemOf(pushed))) pushed++;
+        popAll(consumer);
+      }
+      expect(pushed).toBe(most);
+      expect(edge.waitForRoom(0)).toBe(false);
+      consumer.acknowledge();
+      consumer.flush();
+      expect(edge.waitForRoom(0)).toBe(true);
+      expect(edge.push(itemOf(pushed))).toBe(true);
+    },
+  );
+
   it("a consumer that acknowledges by hand may do so after the end", async () => {
     const stage = await Stage.open();
     const { edge } = await openWriter(stage, shape);

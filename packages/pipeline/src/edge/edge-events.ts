@@ -92,6 +92,11 @@ export interface EdgeOptions {
    * as lost. Default: what the ring says; for a producer at a blank ring that is not the record's first, `"unknown"`.
    */
   readonly from?: number | "unknown";
+  /**
+   * Most items that a producer keeps because they are not acknowledged: beyond them it takes none. Default: as many as the ring
+   * has slots, and as many again up to 1,024.
+   */
+  readonly window?: number;
   /** Keeps the ring's lease alive. Default: nobody does, and the edge moves each time that it ends. */
   readonly renewals?: EdgeRenewals;
   /** How often a relocation that fails is tried again. Default: 8 retries from 5 ms, at most 500 ms apart. */

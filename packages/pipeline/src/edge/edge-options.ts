@@ -62,10 +62,13 @@ export function checkOptions({
   tickMs = 1,
   from = 0,
   acknowledge = "auto",
+  window = 1,
 }: EdgeOptions): void {
   for (const [name, value] of Object.entries({ leaseMs, tickMs }))
     if (!(typeof value === "number" && value > 0 && value < Infinity))
       throw invalidArgument(name, "milliseconds above 0", value);
+  if (!(Number.isSafeInteger(window) && window > 0))
+    throw invalidArgument("window", "a whole number above 0", window);
   if (from !== "unknown" && !(Number.isSafeInteger(from) && from >= 0))
     throw invalidArgument("from", 'the number of an item, or "unknown"', from);
   if (acknowledge !== "auto" && acknowledge !== "manual")

@@ -8,13 +8,14 @@ import type { FabricQueue, FirstValue, RingAsking, RingNotes } from "@selvage/co
 import { isFabricError } from "@selvage/fabric";
 import type { EdgeEvent, LostItems } from "./edge-events.ts";
 
-/** Acknowledgements go out with so many items, and whenever the ring is empty. */
-const batch = 16;
+/** Acknowledgements go out with so many items, with a quarter of what a small ring holds, and whenever the ring is empty. */
+const batchMax = 16;
 
 /** The consumer's end. All positions in it are numbers of items. */
 export class EdgeReceiver<T> {
   readonly #isManual: boolean;
   readonly #tellOf: (event: EdgeEvent) => void;
+  readonly #batch: number;
   #queue: FabricQueue<T>;
   #notes: RingNotes;
   // Of this ring: its first item, the next one out of it, and how far its producer has been told. Known once it has an item.
@@ -47,6 +48,7 @@ export class EdgeReceiver<T> {
     this.#tellOf = tellOf;
     this.#queue = queue;
     this.#notes = queue.notes();
+    this.#batch = Math.max(1, Math.min(batchMax, queue.capacity >> 2));
     if (from === "unknown") this.#lose("unknown");
     else this.#expected = from;
     this.#acknowledged = this.#expected ?? 0;
@@ -123,7 +125,7 @@ export class EdgeReceiver<T> {
   /** Has dealt with all items up to number `sequence`. */
   acknowledge(sequence: number): void {
     this.#acknowledged = Math.max(this.#acknowledged, sequence + 1);
-    if (this.#acknowledged - this.#told >= batch) this.tell();
+    if (this.#acknowledged - this.#told >= this.#batch) this.tell();
   }
 
   /** What is to be done now and then. */
@@ -205,7 +207,7 @@ export class EdgeReceiver<T> {
     if (number >= this.expected) {
       this.#expected = this.#next;
       this.delivered++;
-      if (this.#acknowledged - this.#told >= batch) this.#tryToTell();
+      if (this.#acknowledged - this.#told >= this.#batch) this.#tryToTell();
       return true;
     }
     this.dropped++;

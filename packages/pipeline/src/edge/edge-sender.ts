@@ -46,6 +46,8 @@ export class EdgeSender<T> {
   // Number of the first item of this ring, and how many of the window's are not in it yet.
   #first: number;
   #behind = 0;
+  // How many of this ring's have been dealt with, as this end last heard.
+  #heard = 0;
   // Up to here the ring was filled by a producer before this one: what comes again is kept, and not put there twice.
   #filledTo = 0;
   // Until an item of this numbering is acknowledged, each ring says that numbers begin anew.
@@ -60,10 +62,10 @@ export class EdgeSender<T> {
   replayed = 0;
 
   /** An end at a ring that is there. Its next item is `from`, or what the ring says. @throws FabricError `CORRUPT_RECORD`, the lease's. */
-  constructor(queue: FabricQueue<T>, from: FirstValue | undefined) {
+  constructor(queue: FabricQueue<T>, from: FirstValue | undefined, window?: number) {
     this.#queue = queue;
     this.#notes = queue.notes();
-    this.#window = new ReplayWindow(queue);
+    this.#window = new ReplayWindow(queue, window);
     this.#from = from;
     this.#isAnew = from?.isAnew ?? false;
     const first = this.#notes.first();
@@ -161,7 +163,8 @@ export class EdgeSender<T> {
 
   /** Lets go of what is acknowledged. True when that is something. @throws FabricError `CORRUPT_RECORD`. */
   takeAcknowledged(): boolean {
-    const acknowledged = this.#first + this.#notes.acknowledged;
+    this.#heard = this.#notes.acknowledged;
+    const acknowledged = this.#first + this.#heard;
     // Seen in a ring before this one, perhaps, and not in this one yet: it still takes its place there. Or not even pushed again.
     const upTo = Math.min(acknowledged, this.next - this.#behind);
     // Fewer: what a producer before this one pushed.
@@ -170,6 +173,16 @@ export class EdgeSender<T> {
     this.#oldest = upTo;
     this.#isAnew = false;
     return true;
+  }
+
+  /** Waits until the consumer has said more than `takeAcknowledged` has heard, or asks for a ring. Errors as `takeAcknowledged`. */
+  acknowledgedAsync(timeoutMs: number): Promise<boolean> {
+    return this.#notes.acknowledgedAsync(this.#heard, timeoutMs);
+  }
+
+  /** The same, blocking the thread. */
+  waitForAcknowledged(timeoutMs: number): boolean {
+    return this.#notes.waitForAcknowledged(this.#heard, timeoutMs);
   }
 
   /** Puts into the ring what it had no room for. True when nothing is left over. */
@@ -232,6 +245,7 @@ export class EdgeSender<T> {
       ({ number: this.#oldest, isAnew: this.#isAnew } = numberAnew(generation));
     this.#isAtSea = false;
     this.#filledTo = 0;
+    this.#heard = 0;
     this.#begin();
     // One that has never pushed looks again before it does: it may be another that pushes here.
     this.#hasJoined = this.accepted > 0 || this.#hasEnded;

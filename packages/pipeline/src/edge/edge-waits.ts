@@ -2,7 +2,7 @@
 import type { FabricQueue } from "@selvage/collections";
 import { FabricError, invalidArgument, type AbortSignalLike } from "@selvage/fabric";
 import { sleep, type EdgeFabric, type EdgeHome } from "./edge-home.ts";
-import type { EdgeClock } from "./edge-mover.ts";
+import type { EdgeClock, EdgeMover } from "./edge-mover.ts";
 
 /** How long to wait. */
 export interface EdgeWaitOptions {
@@ -12,7 +12,7 @@ export interface EdgeWaitOptions {
 }
 
 /** Longest wait for a bell before an end looks around: its ring may be over. In milliseconds. */
-export const BELL_MS_MAX = 20;
+const BELL_MS_MAX = 20;
 
 /**
  * Looks, waits for something to happen, and looks again. Undefined when the time is up, or `isOver`.
@@ -38,21 +38,80 @@ export async function waitFor<R>(
   }
 }
 
-/**
- * Blocks the thread until `look`, which waits as long as it is told, comes to something. False when the time is up, or the
- * queue is closed: another follows. Errors as `look`.
- */
-export function blockOn<T>(
-  queue: FabricQueue<T>,
-  look: (queue: FabricQueue<T>, ms: number) => boolean,
-  { nowMs }: { readonly nowMs: () => number },
-  timeoutMs: number,
-): boolean {
-  const untilMs = nowMs() + timeoutMs;
-  for (;;) {
-    const leftMs = untilMs - nowMs();
-    if (look(queue, Math.max(0, Math.min(leftMs, BELL_MS_MAX)))) return true;
-    if (leftMs <= BELL_MS_MAX || queue.isClosed) return false;
+/** How an edge waits for what its other end does. */
+export class EdgeWaits<T> {
+  readonly #mover: EdgeMover<T>;
+
+  constructor(mover: EdgeMover<T>) {
+    this.#mover = mover;
+  }
+
+  /** Resolves when there may be an item, after `ms` in any case. @throws FabricError as `EdgeMover.lapsed`. */
+  async item(ms: number = BELL_MS_MAX): Promise<void> {
+    const { queue } = this.#mover;
+    if (queue === undefined) return this.#mover.moved;
+    await this.#rung(queue, queue.itemAsync(ms));
+  }
+
+  /** Resolves when there may be room: in the ring, or in the window. Otherwise as `item`. */
+  async room(ms: number = BELL_MS_MAX): Promise<void> {
+    const { queue, ends } = this.#mover;
+    if (queue === undefined) return this.#mover.moved;
+    if (ends.sender?.isWindowFull === true) return this.acknowledged(ms);
+    await this.#rung(queue, queue.roomAsync(ms));
+  }
+
+  /** Resolves when more may have been acknowledged. Otherwise as `item`. */
+  async acknowledged(ms: number = BELL_MS_MAX): Promise<void> {
+    const { queue, ends, tickMs, clock } = this.#mover;
+    if (queue === undefined) return this.#mover.moved;
+    // What else may change is seen at a tick.
+    const bellMs = Math.min(ms, tickMs);
+    const { sender } = ends;
+    await this.#rung(queue, sender?.acknowledgedAsync(bellMs) ?? sleep(clock.timer, bellMs));
+  }
+
+  /**
+   * Blocks the thread until there is an item. False when the time is up, and at once where the ring is closed: another follows.
+   * @throws FabricError as `EdgeMover.lapsed`.
+   */
+  blockForItem(timeoutMs: number): boolean {
+    return this.#block((queue, ms) => queue.waitForItem(ms), timeoutMs);
+  }
+
+  /** Blocks the thread until there is room, as `blockForItem`. */
+  blockForRoom(timeoutMs: number): boolean {
+    return this.#block((queue, ms) => {
+      const { sender } = this.#mover.ends;
+      if (sender?.isWindowFull === true && !sender.takeAcknowledged())
+        return sender.waitForAcknowledged(ms) && sender.takeAcknowledged();
+      return queue.waitForRoom(ms);
+    }, timeoutMs);
+  }
+
+  #block(look: (queue: FabricQueue<T>, ms: number) => boolean, timeoutMs: number): boolean {
+    const { queue, clock } = this.#mover;
+    if (queue === undefined) return false;
+    try {
+      const untilMs = clock.nowMs() + timeoutMs;
+      for (;;) {
+        const leftMs = untilMs - clock.nowMs();
+        if (look(queue, Math.max(0, Math.min(leftMs, BELL_MS_MAX)))) return true;
+        if (leftMs <= BELL_MS_MAX || queue.isClosed) return false;
+      }
+    } catch (error) {
+      this.#mover.lapsed(error);
+      return false;
+    }
+  }
+
+  async #rung(queue: FabricQueue<T>, bell: Promise<unknown>): Promise<void> {
+    try {
+      await bell;
+    } catch (error) {
+      // The ring may have been left meanwhile, for another.
+      if (this.#mover.queue === queue) this.#mover.lapsed(error);
+    }
   }
 }
 

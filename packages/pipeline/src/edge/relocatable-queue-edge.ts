@@ -20,7 +20,6 @@ import {
 import {
   locatorOf,
   ReaderHome,
-  sleep,
   WriterHome,
   type EdgeFabric,
   type EdgeHandoff,
@@ -37,11 +36,8 @@ import {
   resolveOf,
 } from "./edge-options.ts";
 import { EdgeReceiver } from "./edge-receiver.ts";
-import { BELL_MS_MAX, blockOn, findRing, waitFor, type EdgeWaitOptions } from "./edge-waits.ts";
+import { EdgeWaits, findRing, waitFor, type EdgeWaitOptions } from "./edge-waits.ts";
 import { EdgeSender, firstOf } from "./edge-sender.ts";
-
-/** While only an acknowledgement would help. */
-const acknowledgeMs = 1;
 
 /**
  * One end of an edge, or both: a `FabricQueue` that is replaced when it is lost, without the stages noticing more than a pause.
@@ -83,6 +79,7 @@ const acknowledgeMs = 1;
 export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
   readonly #mover: EdgeMover<T>;
   readonly #clock: EdgeClock;
+  readonly #waits: EdgeWaits<T>;
   readonly #options: EdgeOptions;
   readonly #isWriter: boolean;
   // While the edge moves, neither end is open.
@@ -126,6 +123,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       [this.#pushing, this.#popping] = [undefined, undefined];
     };
     this.#mover = new EdgeMover(queue, home, this.#clock, options, letGo);
+    this.#waits = new EdgeWaits(this.#mover);
     // At once: whoever makes the next ring knows what it begins with.
     if (home.isMaker) this.#openSender(queue);
     else this.#openReceiver(queue);
@@ -185,7 +183,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
         this.#clock,
         () => this.push(value) || undefined,
         options,
-        () => this.#roomSoon(),
+        (ms) => this.#waits.room(ms),
       );
     })();
     const settled = mine.catch(() => {});
@@ -235,7 +233,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       this.#clock,
       () => this.pop(),
       wait,
-      () => this.#itemSoon(),
+      (ms) => this.#waits.item(ms),
       () => this.isOver,
     );
   }
@@ -245,12 +243,27 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
    * and when the stream is over: a move takes turns of the event loop.
    */
   waitForItem(timeoutMs: number = Infinity): boolean {
-    return this.#block((queue, ms) => queue.waitForItem(ms), timeoutMs);
+    this.flush();
+    return this.#waits.blockForItem(timeoutMs);
   }
 
   /** Blocks the thread until an item can be pushed, as `waitForItem` does. */
   waitForRoom(timeoutMs: number = Infinity): boolean {
-    return this.#block((queue, ms) => queue.waitForRoom(ms), timeoutMs);
+    this.flush();
+    return this.#waits.blockForRoom(timeoutMs);
+  }
+
+  /**
+   * Resolves when there may be an item to pop, or the edge has moved; after 20 ms in any case: look, and ask again. For
+   * whoever waits for several things. @throws FabricError as `pop`.
+   */
+  itemSoon(): Promise<void> {
+    return this.#waits.item();
+  }
+
+  /** As `itemSoon`, when more of what was pushed may have been acknowledged. @throws FabricError as `push`. */
+  acknowledgedSoon(): Promise<void> {
+    return this.#waits.acknowledged();
   }
 
   /** Items until the stream is over. */
@@ -277,6 +290,18 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       // Whoever pushes hears of it.
     }
     return this.#mover.ends.sender?.next ?? 0;
+  }
+
+  /** Number of the oldest item pushed here that is not acknowledged, of the next one where all are. Looks at the ring. */
+  get acknowledgedTo(): number {
+    const { queue, ends } = this.#mover;
+    const { sender } = ends;
+    try {
+      if (queue !== undefined && sender?.hasJoined === true) sender.takeAcknowledged();
+    } catch (error) {
+      this.#lapsed(error);
+    }
+    return sender?.oldest ?? 0;
   }
 
   /** With `acknowledge: "manual"`: all items up to number `sequence`, the last one that was popped, have been dealt with. */
@@ -342,7 +367,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
       this.#clock,
       () => this.#isAllDone() || undefined,
       options,
-      () => sleep(this.#clock.timer, acknowledgeMs),
+      (ms) => this.#waits.acknowledged(ms),
     );
     const { sender } = this.#mover.ends;
     if (done !== true)
@@ -365,7 +390,11 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
 
   #openSender(queue: FabricQueue<T>): EdgeSender<T> {
     const { generation } = this.#mover;
-    const sender = new EdgeSender(queue, firstOf(queue, this.#options, generation));
+    const sender = new EdgeSender(
+      queue,
+      firstOf(queue, this.#options, generation),
+      this.#options.window,
+    );
     this.#mover.ends.sender = sender;
     return sender;
   }
@@ -458,40 +487,6 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
 
   #go(cause: RelocationCause): void {
     void this.#mover.move(cause);
-  }
-
-  #block(look: (queue: FabricQueue<T>, ms: number) => boolean, timeoutMs: number): boolean {
-    const { queue } = this.#mover;
-    if (queue === undefined) return false;
-    this.flush();
-    try {
-      return blockOn(queue, look, this.#clock, timeoutMs);
-    } catch (error) {
-      this.#lapsed(error);
-      return false;
-    }
-  }
-
-  async #roomSoon(): Promise<void> {
-    const { queue, ends } = this.#mover;
-    if (queue === undefined) return this.#mover.moved;
-    if (ends.sender?.isWindowFull === true) return sleep(this.#clock.timer, acknowledgeMs);
-    await this.#rung(queue, queue.roomAsync(BELL_MS_MAX));
-  }
-
-  async #itemSoon(): Promise<void> {
-    const { queue } = this.#mover;
-    if (queue === undefined) return this.#mover.moved;
-    await this.#rung(queue, queue.itemAsync(BELL_MS_MAX));
-  }
-
-  async #rung(queue: FabricQueue<T>, bell: Promise<unknown>): Promise<void> {
-    try {
-      await bell;
-    } catch (error) {
-      // The ring may have been left meanwhile, for another.
-      if (this.#mover.queue === queue) this.#lapsed(error);
-    }
   }
 }
 

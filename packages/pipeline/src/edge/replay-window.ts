@@ -30,10 +30,10 @@ export class ReplayWindow<T> {
   #next = 0;
   #count = 0;
 
-  constructor(queue: FabricQueue<T>) {
+  constructor(queue: FabricQueue<T>, itemsMax?: number) {
     const { capacity, stride } = queue;
     const { codec } = queue.settings;
-    this.capacity = capacity + Math.min(capacity, beyondRingMax);
+    this.capacity = itemsMax ?? capacity + Math.min(capacity, beyondRingMax);
     this.#codec = codec;
     this.#stride = stride;
     this.#isRaw = (codec as unknown) === rawCodec;
