@@ -2,9 +2,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { isFabricError, type BlockLease } from "@selvage/fabric";
+import {
+  BLOCK_BYTES,
+  FabricError,
+  isFabricError,
+  type BlockLease,
+  type Codec,
+} from "@selvage/fabric";
 import { Fabric, msgpackCodec } from "@selvage/node";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { BatchSlots, decodeBatch, encodeBatch } from "../src/block-edge/block-edge-batches.ts";
 import {
   BlockEdgeConsumer,
@@ -16,6 +22,12 @@ import {
 } from "../src/block-edge/block-edge-producer.ts";
 
 const codec = msgpackCodec<number>();
+// So long that no batch of one block takes two.
+const oneASlot: Codec<number> = {
+  ...codec,
+  encode: (item) => new Uint8Array(300).fill(item),
+  decode: (bytes) => bytes[0] as number,
+};
 let folder = "";
 beforeEach(() => (folder = mkdtempSync(path.join(tmpdir(), "selvage-block-edge-"))));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -108,16 +120,47 @@ describe("an edge over two block files", () => {
 
   it("waits while the consumer is as far behind as there are slots", async () => {
     await using there = own("producer");
-    await using producer = await produce(there);
-    let accepted = 0;
-    while (accepted < 10_000 && (await producer.send(accepted, { timeoutMs: 20 }))) accepted++;
-    expect(accepted).toBeLessThan(2_000);
+    await using producer = await produce(there, { codec: oneASlot });
+    // Four slots, and one batch to come.
+    for (let item = 0; item < 5; item++) expect(await producer.send(item)).toBe(true);
+    expect(await producer.send(5, { timeoutMs: 50 })).toBe(false);
+    expect(producer.nextSequence).toBe(5);
     await using here = own("consumer");
-    await using consumer = await consume(here);
-    expect(await consumer.popAsync({ timeoutMs: 2_000 })).toBe(0);
-    while (consumer.sequence < accepted / 2) await consumer.popAsync({ timeoutMs: 2_000 });
+    await using consumer = await consume(here, { codec: oneASlot });
+    for (let item = 0; item < 2; item++) expect(await consumer.popAsync()).toBe(item);
+    expect(await producer.send(5, { timeoutMs: 50 })).toBe(false);
     await consumer.acknowledge();
-    expect(await producer.send(accepted, { timeoutMs: 2_000 })).toBe(true);
+    for (let item = 5; item < 7; item++) expect(await producer.send(item)).toBe(true);
+    expect(await producer.send(7, { timeoutMs: 50 })).toBe(false);
+    for (let item = 2; item < 6; item++) expect(await consumer.popAsync()).toBe(item);
+  });
+
+  it("accepts items in the order of their calls, whether or not each was waited for", async () => {
+    await using there = own("producer");
+    await using producer = await produce(there, { codec: oneASlot, lingerMs: 0 });
+    await using here = own("consumer");
+    await using consumer = await consume(here, { codec: oneASlot });
+    const wanted = Array.from({ length: 60 }, (_, item) => item);
+    const sends: Promise<boolean>[] = [];
+    // Some come while others wait for room.
+    const sent = (async () => {
+      for (const item of wanted) {
+        sends.push(producer.send(item));
+        // Until what lingers is being written.
+        for (let turn = 0; turn < 100; turn++)
+          await new Promise((resolve) => setImmediate(resolve));
+      }
+      return Promise.all(sends);
+    })();
+    const seen: number[] = [];
+    while (seen.length < wanted.length) {
+      const item = await consumer.popAsync({ timeoutMs: 10_000 });
+      if (item === undefined) break;
+      seen.push(item);
+      await consumer.acknowledge();
+    }
+    expect(seen).toEqual(wanted);
+    expect(new Set(await sent)).toEqual(new Set([true]));
   });
 
   it("E3: either end goes on where it was when its process has come back", async () => {
@@ -205,6 +248,97 @@ describe("an edge over two block files", () => {
     expect(again.nextSequence).toBe(3);
   });
 
+  it.each([
+    ["acknowledged", 1, true],
+    ["acknowledged", 2, true],
+    ["read", 1, false],
+    ["read", 2, false],
+  ])(
+    "E3: a batch that was %s, and lost with the power before it was durable, comes again in %i: each item once",
+    async (_what, batches, isAcknowledged) => {
+      await using there = own("producer");
+      await using here = own("consumer");
+      await using consumer = await consume(here);
+      {
+        await using producer = await produce(there, { lingerMs: 60_000 });
+        for (let item = 0; item < 3; item++) await producer.send(item);
+        await producer.flush();
+        for (let item = 3; item < 5; item++) await producer.send(item);
+        await producer.flush();
+        for (let item = 0; item < 5; item++) expect(await consumer.popAsync()).toBe(item);
+        if (isAcknowledged) await consumer.acknowledge();
+      }
+      await dataOf(there).writeBlock(1, new Uint8Array(BLOCK_BYTES));
+      await using producer = await produce(there, { lingerMs: 60_000 });
+      expect(producer.nextSequence).toBe(isAcknowledged ? 5 : 3);
+      for (let batch = 0; batch < batches; batch++) {
+        const from = producer.nextSequence;
+        for (let count = 0; count < 4; count++) await producer.send(from + count);
+        await producer.flush();
+      }
+      for (let item = 5; item < producer.nextSequence; item++)
+        expect(await consumer.popAsync({ timeoutMs: 20_000 })).toBe(item);
+    },
+  );
+
+  it("E6: is found in its new lease also when its producer died before it told where that is", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using consumer = await consume(here);
+    {
+      await using producer = await produce(there);
+      for (let item = 0; item < 3; item++) await producer.send(item);
+      await producer.flush();
+      for (let item = 0; item < 3; item++) expect(await consumer.popAsync()).toBe(item);
+      await consumer.acknowledge();
+      const lost = dataOf(there);
+      lost.release();
+      await lost.settle();
+    }
+    await there.block().minBlocks(4).label("numbers.data").acquire();
+    await using producer = await produce(there);
+    expect(producer.nextSequence).toBe(3);
+    await producer.send(3);
+    expect(await consumer.popAsync({ timeoutMs: 20_000 })).toBe(3);
+  });
+
+  it("STORE_UNAVAILABLE: what passes is tried again, as often as told; what does not is told", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    const lease = await here.block().minBlocks(1).acquire();
+    const blocks = Object.getPrototypeOf(lease) as BlockLease;
+    const write = Reflect.get(blocks, "write");
+    let failures = 0;
+    using failing = vi.spyOn(blocks, "write").mockImplementation(function (
+      this: BlockLease,
+      ...to
+    ) {
+      if (failures <= 0) return write.apply(this, to);
+      failures--;
+      return Promise.reject(new FabricError("STORE_UNAVAILABLE", "Cannot write: a bad day"));
+    });
+    await using producer = await produce(there, { retry: { retries: 3, baseMs: 1 } });
+    await using consumer = await consume(here, { retry: { retries: 1, baseMs: 1 } });
+    await producer.send(0);
+    failures = 3;
+    await producer.flush();
+    expect([failures, failing.mock.calls.length >= 4]).toEqual([0, true]);
+    expect(await consumer.popAsync()).toBe(0);
+    failures = 2;
+    expect(await consumer.acknowledge().catch(codeOf)).toBe("STORE_UNAVAILABLE");
+    failures = 1;
+    await consumer.acknowledge();
+    expect(consumer.stats().acknowledged).toBe(1);
+    await producer.send(1);
+    failures = 4;
+    expect(await producer.flush().catch(codeOf)).toBe("STORE_UNAVAILABLE");
+    // It stays so: what was accepted is not there. The next one to open it goes on where the disk is.
+    expect(await producer.send(2).catch(codeOf)).toBe("STORE_UNAVAILABLE");
+    await producer[Symbol.asyncDispose]();
+    await using again = await produce(there);
+    expect(again.nextSequence).toBe(1);
+  });
+
   it("refuses what is longer than a batch, and what cannot be encoded, and goes on", async () => {
     await using there = own("producer");
     await using producer = await BlockEdgeProducer.open(there, "bytes", {
@@ -229,5 +363,28 @@ describe("an edge over two block files", () => {
     await using here = own("consumer");
     await using consumer = await consume(here);
     expect(await consumer.popAsync({ timeoutMs: 2_000 })).toBe(1);
+  });
+
+  it("keeps to the time and the signal it was given, however full its slots are", async () => {
+    await using there = own("producer");
+    const options = { slots: 2, codec: oneASlot };
+    const producer = await produce(there, options);
+    const accepted = 3;
+    for (let item = 0; item < accepted; item++) await producer.send(item);
+    // One that waits behind another that has all the time in the world.
+    const patient = producer.send(accepted).catch(codeOf);
+    expect(await producer.send(accepted + 1, { timeoutMs: 20 })).toBe(false);
+    const reason = new Error("enough");
+    const signal = AbortSignal.abort(reason);
+    await expect(producer.send(accepted + 1, { signal })).rejects.toBe(reason);
+    // Neither was accepted; and the end of the stream finds no slot either.
+    expect(producer.nextSequence).toBe(accepted);
+    expect(await producer.close({ timeoutMs: 30 }).catch(codeOf)).toBe("TIMED_OUT");
+    expect(await patient).toBe("DISCONNECTED");
+    await producer[Symbol.asyncDispose]();
+    expect(await producer.close({ timeoutMs: 30 }).catch(codeOf)).toBe("DISCONNECTED");
+    // What was durable is there: not what was accepted and had no slot.
+    await using again = await produce(there, options);
+    expect(again.nextSequence).toBe(2);
   });
 });

@@ -8,6 +8,7 @@ import {
   type Fabric,
 } from "@selvage/fabric";
 import { FencedRecord, HandoffReader } from "@selvage/fence";
+import type { RetryPolicy } from "@selvage/leasekit";
 import { BatchSlots, type EdgeBatch } from "./block-edge-batches.ts";
 import {
   ACK_KIND,
@@ -19,6 +20,8 @@ import {
   labelsOf,
   leaseOf,
   Peer,
+  persist,
+  persistPolicy,
   type BlockEdgeAck,
   type BlockEdgeOptions,
 } from "./block-edge-peer.ts";
@@ -55,6 +58,7 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   readonly #codec: Codec<T>;
   readonly #peer: Peer;
   readonly #options: BlockConsumerOptions<T>;
+  readonly #retry: RetryPolicy;
   readonly #record: FencedRecord<BlockLease>;
   readonly #stopRenewing: () => void;
   #ack: BlockEdgeAck;
@@ -65,6 +69,7 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   #given = 0;
   #expected: number;
   #isOver = false;
+  #isLeft = false;
   #looks = 0;
   #dropped = 0;
 
@@ -81,6 +86,7 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
     this.#options = options;
     this.#codec = options.codec ?? (rawCodec as unknown as Codec<T>);
     this.#peer = new Peer(options.peer);
+    this.#retry = persistPolicy(options.retry);
     this.#record = record;
     this.#ack = ack ?? { next: 0, leaseId: "", batch: 0, hasEnded: false };
     this.#expected = options.from ?? this.#ack.next;
@@ -166,12 +172,14 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
     if (this.#ack.next === this.#expected && this.#ack.hasEnded === hasEnded) return;
     const leaseId = this.#source?.leaseId ?? this.#ack.leaseId;
     const ack = { next: this.#expected, leaseId, batch: this.#batch, hasEnded };
-    await this.#record.write(encodeAck(ack));
+    const write = (): Promise<number> => this.#record.write(encodeAck(ack));
+    await persist(this.#fabric.timer, this.#retry, write, () => this.#isLeft);
     this.#ack = ack;
   }
 
   /** Leaves the edge as it is on the disk. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isLeft = true;
     this.#stopRenewing();
     await this.#peer.forget();
   }
@@ -207,9 +215,10 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   async #look(): Promise<boolean> {
     try {
       // Now and then, whether the producer has moved.
-      if (this.#source === undefined || ++this.#looks % 64 === 0) await this.#connect();
+      const isDue = ++this.#looks % 64 === 0;
+      if (this.#source === undefined || isDue) await this.#connect();
       if (this.#source === undefined) return false;
-      this.#held = await this.#source.slots.read(this.#batch);
+      this.#held = await this.#next(this.#source, isDue);
       if (this.#held !== undefined) this.#looks = 0;
       return this.#held !== undefined;
     } catch (error) {
@@ -218,6 +227,18 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
       await this.#peer.forget();
       return false;
     }
+  }
+
+  // The batch that comes next. A power cut may have taken the one before it once it was read, before it was durable: its
+  // producer then writes it anew, with what it has by now.
+  async #next({ slots }: Source, isDue: boolean): Promise<EdgeBatch | undefined> {
+    const batch = await slots.read(this.#batch);
+    if (this.#batch === 0 || (batch === undefined ? !isDue : batch.first <= this.#expected))
+      return batch;
+    const before = await slots.read(this.#batch - 1);
+    if (before === undefined || (endOf(before) <= this.#expected && !before.isLast)) return batch;
+    this.#batch--;
+    return before;
   }
 
   async #connect(): Promise<void> {
@@ -242,4 +263,9 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
       slots: new BatchSlots(lease, this.#options.slotBlocks ?? 8),
     };
   }
+}
+
+// Number of the first item behind a batch.
+function endOf({ first, items }: EdgeBatch): number {
+  return first + items.length;
 }

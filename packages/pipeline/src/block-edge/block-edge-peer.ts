@@ -5,8 +5,11 @@ import {
   type BlockLease,
   type Codec,
   type Fabric,
+  type Timer,
 } from "@selvage/fabric";
-import type { RetryPolicy } from "@selvage/leasekit";
+import { resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
+import { EDGE_RETRIES } from "../edge/edge-events.ts";
+import { sleep } from "../edge/edge-home.ts";
 
 /** How an edge over blocks behaves. */
 export interface BlockEdgeOptions<T> {
@@ -106,6 +109,37 @@ export class Peer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.forget();
+  }
+}
+
+/** The policy of {@link BlockEdgeOptions.retry}. @throws FabricError `INVALID_ARGUMENT`. */
+export function persistPolicy(retry: BlockEdgeOptions<unknown>["retry"] = {}): RetryPolicy {
+  const given = typeof retry === "number" ? { retries: retry } : retry;
+  return resolveRetryPolicy({ retryOn: isPassing, ...EDGE_RETRIES, ...given });
+}
+
+// A store whose sync has failed stays as it is until it is opened anew.
+function isPassing(error: unknown): boolean {
+  return (
+    isFabricError(error) && error.code === "STORE_UNAVAILABLE" && error.details["failed"] !== true
+  );
+}
+
+/** Writes to the own disk, and again while that is off and the policy has it. @throws what the last attempt threw. */
+export async function persist<R>(
+  timer: Timer,
+  policy: RetryPolicy,
+  write: () => Promise<R>,
+  isLeft: () => boolean,
+): Promise<R> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await write();
+    } catch (error) {
+      const delayMs = isLeft() ? undefined : retryDelayMs(policy, attempt, error, 1);
+      if (delayMs === undefined) throw error;
+      await sleep(timer, delayMs);
+    }
   }
 }
 

@@ -7,7 +7,8 @@ import {
   type Codec,
   type Fabric,
 } from "@selvage/fabric";
-import { FencedRecordReader, HandoffWriter } from "@selvage/fence";
+import { FencedRecordReader, HandoffReader, HandoffWriter } from "@selvage/fence";
+import type { RetryPolicy } from "@selvage/leasekit";
 import {
   ACK_KIND,
   BLOCK_EDGE_LEASE_MS,
@@ -17,12 +18,14 @@ import {
   labelsOf,
   leaseOf,
   Peer,
+  persist,
+  persistPolicy,
   type BlockEdgeAck,
   type BlockEdgeOptions,
 } from "./block-edge-peer.ts";
 import { BatchSlots, itemBytes, slotRoom, type EdgeBatch } from "./block-edge-batches.ts";
 import { sleep } from "../edge/edge-home.ts";
-import type { EdgeWaitOptions } from "../edge/edge-waits.ts";
+import { waitFor, type EdgeWaitOptions } from "../edge/edge-waits.ts";
 
 /** How a producer's end behaves. */
 export interface BlockProducerOptions<T> extends BlockEdgeOptions<T> {
@@ -34,6 +37,11 @@ export interface BlockProducerOptions<T> extends BlockEdgeOptions<T> {
   readonly lingerMs?: number;
   /** Number of the next item, where neither this file nor the consumer's can tell. */
   readonly from?: number;
+}
+
+// Somebody who waits for room.
+interface Waiting {
+  wake: (() => void) | undefined;
 }
 
 /**
@@ -48,6 +56,7 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   readonly #options: Required<
     Pick<BlockProducerOptions<T>, "leaseMs" | "pollMs" | "slots" | "slotBlocks" | "lingerMs">
   >;
+  readonly #retry: RetryPolicy;
   readonly #writer: HandoffWriter;
   readonly #handoff: BlockLease;
   readonly #stopRenewing: () => void;
@@ -60,6 +69,9 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   // Accepted, and not durable.
   #items: Uint8Array[] = [];
   #bytes = 0;
+  // For room, in the order of asking.
+  #line: Waiting[] = [];
+  #isFlushing = false;
   #ack: BlockEdgeAck | undefined;
   #work: Promise<void> = Promise.resolve();
   #hearing: Promise<void> | undefined;
@@ -67,6 +79,9 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   #cancelLinger: (() => void) | undefined;
   #isClosed = false;
   #isLeft = false;
+  // The last batch, once the stream was ended.
+  #end: Promise<void> | undefined;
+  #isEnded = false;
   #relocations = 0;
 
   private constructor(
@@ -81,6 +96,7 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#codec = options.codec ?? (rawCodec as unknown as Codec<T>);
     this.#peer = new Peer(options.peer);
     this.#options = { ...defaults, ...defined(options) };
+    this.#retry = persistPolicy(options.retry);
     this.#writer = writer;
     this.#handoff = leases.handoff;
     this.#data = leases.data;
@@ -135,13 +151,13 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   }
 
   /**
-   * Accepts an item; it is written with others. Waits while the consumer is as far behind as there are slots. False when the time was up.
-   * @throws FabricError `CAPACITY_EXCEEDED` (longer than a batch), `ENCODE`, `DISCONNECTED` (closed), what writing threw.
+   * Accepts an item; it is written with others. Waits while the consumer is as far behind as there are slots. False when the
+   * time was up: then it was not accepted. Several at a time are accepted in the order of their calls.
+   * @throws FabricError `CAPACITY_EXCEEDED` (longer than a batch), `ENCODE`, `DISCONNECTED` (closed), what writing threw; the
+   * signal's reason.
    */
-  async send(value: T, { timeoutMs = Infinity }: EdgeWaitOptions = {}): Promise<boolean> {
-    if (this.#isClosed)
-      throw new FabricError("DISCONNECTED", "Cannot send: the edge is closed", {});
-    if (this.#failure !== undefined) throw this.#failure;
+  async send(value: T, wait: EdgeWaitOptions = {}): Promise<boolean> {
+    this.#assertOpen();
     const item = this.#codec.encode(value).slice();
     const room = slotRoom(this.#options.slotBlocks);
     if (itemBytes(item) > room)
@@ -149,24 +165,28 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
         bytes: item.length,
         bytesMax: room - itemBytes(new Uint8Array()),
       });
-    if (this.#bytes + itemBytes(item) > room) {
-      const isRoom = await this.#waitForRoom(timeoutMs);
-      if (!isRoom) return false;
-      await this.flush();
+    if (this.#line.length === 0 && this.#accept(item)) return true;
+    const place: Waiting = { wake: undefined };
+    this.#line.push(place);
+    try {
+      const look = (): true | undefined => {
+        this.#assertOpen();
+        if (this.#line[0] !== place) return undefined;
+        if (this.#accept(item)) return true;
+        this.#flushSoon();
+        return undefined;
+      };
+      return (await waitFor(this.#fabric, look, wait, (ms) => this.#woken(place, ms))) ?? false;
+    } finally {
+      this.#line = this.#line.filter((other) => other !== place);
+      this.#line[0]?.wake?.();
     }
-    this.#items.push(item);
-    this.#bytes += itemBytes(item);
-    this.#cancelLinger ??= this.#fabric.timer.after(this.#options.lingerMs, () => {
-      this.#cancelLinger = undefined;
-      void this.flush().catch(() => {});
-    });
-    return true;
   }
 
   /** Resolves once everything that was accepted is durable. Errors as `send`. */
   flush(): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#items.length > 0) await this.#commit(false);
+      if (this.#items.length > 0) await this.#commit();
     });
   }
 
@@ -174,21 +194,35 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
    * Ends the stream. Resolves when the consumer has dealt with all of it, and gives the blocks back.
    * @throws FabricError `TIMED_OUT`, as `send`.
    */
-  async close({ timeoutMs = Infinity }: EdgeWaitOptions = {}): Promise<void> {
-    if (!this.#isClosed) {
-      this.#isClosed = true;
-      await this.#inTurn(() => this.#commit(true));
+  async close(wait: EdgeWaitOptions = {}): Promise<void> {
+    if (this.#isEnded) return;
+    if (this.#isLeft) throw left("close");
+    this.#isClosed = true;
+    if (this.#end === undefined) {
+      this.#end = this.#inTurn(() => this.#commit(true));
+      this.#end.catch(() => {});
+      this.#wakeAll();
     }
-    const untilMs = this.#fabric.nowMs() + timeoutMs;
-    while (!(this.#ack?.hasEnded === true && this.#ack.next >= this.#next)) {
-      if (this.#fabric.nowMs() >= untilMs)
-        throw new FabricError("TIMED_OUT", "Not everything that was sent has been acknowledged", {
-          next: this.#next,
-          acknowledged: this.#ack?.next ?? 0,
-        });
-      await sleep(this.#fabric.timer, this.#options.pollMs);
+    let isWritten = false;
+    void this.#end.then(
+      () => (isWritten = true),
+      () => {},
+    );
+    const look = (): true | undefined => {
+      if (this.#failure !== undefined) throw this.#failure;
+      const { next = 0, hasEnded = false } = this.#ack ?? {};
+      return (isWritten && hasEnded && next >= this.#next) || undefined;
+    };
+    const isOver = await waitFor(this.#fabric, look, wait, async (ms) => {
+      await sleep(this.#fabric.timer, Math.min(ms, this.#options.pollMs));
       await this.#hear();
-    }
+    });
+    if (isOver === undefined)
+      throw new FabricError("TIMED_OUT", "Not everything that was sent has been acknowledged", {
+        next: this.nextSequence,
+        acknowledged: this.#acknowledged,
+      });
+    this.#isEnded = true;
     await this[Symbol.asyncDispose]();
     for (const lease of [this.#data, this.#handoff]) {
       lease.release();
@@ -201,6 +235,7 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#isClosed = true;
     this.#isLeft = true;
     this.#cancelLinger?.();
+    this.#wakeAll();
     this.#stopRenewing();
     await this.#work;
     await this.#hearing;
@@ -214,8 +249,10 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     const last = batches.at(-1);
     await this.#hear();
     if (last !== undefined) {
-      this.#batch = last.batch + 1;
-      this.#next = last.first + last.items.length;
+      const { next = 0, leaseId, batch = 0 } = this.#ack ?? {};
+      // What the consumer has dealt with may have been read before it was durable, and be gone by a power cut.
+      this.#batch = Math.max(last.batch + 1, leaseId === this.#data.leaseId ? batch : 0);
+      this.#next = Math.max(last.first + last.items.length, next);
       this.#unacknowledged = batches.filter(
         ({ first, items }) => first + items.length > this.#acknowledged,
       );
@@ -231,7 +268,10 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
         );
       this.#next = next;
     }
-    if (!wasThere || isFirst) await this.#publish();
+    // Whoever made this lease may have died before it told of it.
+    const { locator } = (await new HandoffReader(this.#handoff).poll()) ?? {};
+    if (locator?.leaseId !== this.#data.leaseId || locator.generation !== this.#data.generation)
+      await this.#publish();
   }
 
   get #acknowledged(): number {
@@ -240,14 +280,54 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
 
   async #publish(): Promise<void> {
     const { leaseId, slot, generation, numBlocks } = this.#data;
-    await this.#writer.publish({
-      kind: "block",
-      leaseId,
-      slot,
-      generation,
-      firstBlock: 0,
-      numBlocks,
+    const locator = { kind: "block", leaseId, slot, generation, firstBlock: 0, numBlocks } as const;
+    await this.#persist(() => this.#writer.publish(locator));
+  }
+
+  #persist<R>(write: () => Promise<R>): Promise<R> {
+    return persist(this.#fabric.timer, this.#retry, write, () => this.#isLeft);
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed)
+      throw new FabricError("DISCONNECTED", "Cannot send: the edge is closed", {});
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  // Takes an item into the batch to come, if it has room.
+  #accept(item: Uint8Array): boolean {
+    if (this.#bytes + itemBytes(item) > slotRoom(this.#options.slotBlocks)) return false;
+    this.#items.push(item);
+    this.#bytes += itemBytes(item);
+    this.#cancelLinger ??= this.#fabric.timer.after(this.#options.lingerMs, () => {
+      this.#cancelLinger = undefined;
+      this.#flushSoon();
     });
+    return true;
+  }
+
+  // Once at a time, whoever asks: while the consumer is behind, they do so again and again.
+  #flushSoon(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    void this.flush()
+      .catch(() => {})
+      .finally(() => (this.#isFlushing = false));
+  }
+
+  // Until there may be room for whoever is first in line.
+  #woken(place: Waiting, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#fabric.timer.after(ms, resolve);
+      place.wake = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  #wakeAll(): void {
+    for (const { wake } of this.#line) wake?.();
   }
 
   #inTurn(run: () => Promise<void>): Promise<void> {
@@ -258,21 +338,24 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#work = mine.catch((error: unknown) => {
       this.#failure ??=
         error instanceof Error ? error : new Error("writing failed", { cause: error });
+      this.#wakeAll();
     });
     return mine;
   }
 
-  async #commit(isLast: boolean): Promise<void> {
+  async #commit(isLast: boolean = false): Promise<void> {
+    await this.#waitForRoom();
     const items = this.#items;
     this.#items = [];
     this.#bytes = 0;
-    const batch = { batch: this.#batch, first: this.#next, items, isLast };
+    this.#cancelLinger?.();
+    this.#cancelLinger = undefined;
+    const batch = { batch: this.#batch++, first: this.#next, items, isLast };
     this.#next += items.length;
-    await this.#waitForRoom(Infinity);
     this.#unacknowledged.push(batch);
-    this.#batch++;
+    this.#line[0]?.wake?.();
     try {
-      await this.#slots.write(batch);
+      await this.#persist(() => this.#slots.write(batch));
     } catch (error) {
       if (!isLeaseOver(error)) throw error;
       await this.#relocate();
@@ -293,21 +376,18 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#unacknowledged = this.#unacknowledged.map((batch, index) => ({ ...batch, batch: index }));
     this.#batch = this.#unacknowledged.length;
     this.#relocations++;
-    for (const batch of this.#unacknowledged) await this.#slots.write(batch);
+    for (const batch of this.#unacknowledged) await this.#persist(() => this.#slots.write(batch));
     await this.#publish();
   }
 
-  async #waitForRoom(timeoutMs: number): Promise<boolean> {
-    const untilMs = this.#fabric.nowMs() + timeoutMs;
+  // Until a batch that was dealt with leaves its slot.
+  async #waitForRoom(): Promise<void> {
     while (this.#unacknowledged.length >= this.#slots.count) {
       await this.#hear();
       if (this.#unacknowledged.length < this.#slots.count) break;
-      if (this.#isLeft)
-        throw new FabricError("DISCONNECTED", "Cannot write: this end has left the edge", {});
-      if (this.#fabric.nowMs() >= untilMs) return false;
+      if (this.#isLeft) throw left("write");
       await sleep(this.#fabric.timer, this.#options.pollMs);
     }
-    return true;
   }
 
   // One look at a time: two would close what the other reads.
@@ -347,6 +427,10 @@ function defined<O extends object>(options: O): O {
   return Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   ) as O;
+}
+
+function left(what: string): FabricError {
+  return new FabricError("DISCONNECTED", `Cannot ${what}: this end has left the edge`, {});
 }
 
 function isLeaseOver(error: unknown): boolean {

@@ -118,3 +118,11 @@ export interface EdgeAttachOptions<T> extends EdgeOptions {
 export const EDGE_LEASE_MS = 30_000;
 /** Default of {@link EdgeOptions.tickMs}. */
 export const EDGE_TICK_MS = 10;
+
+/** How often what fails is tried again, unless told otherwise. */
+export const EDGE_RETRIES: Partial<RetryPolicy> = {
+  retries: 8,
+  baseMs: 5,
+  maxMs: 500,
+  jitter: "none",
+};

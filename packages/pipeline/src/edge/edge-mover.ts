@@ -9,6 +9,7 @@ import type { FabricQueue, RingAsking } from "@selvage/collections";
 import { FabricError, isFabricError, type Timer } from "@selvage/fabric";
 import { resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
 import {
+  EDGE_RETRIES,
   EDGE_TICK_MS,
   type EdgeEvent,
   type EdgeOptions,
@@ -30,8 +31,6 @@ export interface EdgeClock {
   readonly timer: Timer;
   nowMs(): number;
 }
-
-const retryDefaults: Partial<RetryPolicy> = { retries: 8, baseMs: 5, maxMs: 500, jitter: "none" };
 
 /** The state of one edge. */
 export class EdgeMover<T> {
@@ -74,8 +73,8 @@ export class EdgeMover<T> {
     const { retry = {} } = options;
     this.#retry = resolveRetryPolicy(
       typeof retry === "number"
-        ? { ...retryDefaults, retries: retry }
-        : { ...retryDefaults, ...retry },
+        ? { ...EDGE_RETRIES, retries: retry }
+        : { ...EDGE_RETRIES, ...retry },
     );
     this.#stopLooking = clock.timer.every(this.tickMs, () => this.#look());
     if (queue !== undefined) this.#keep(queue);
