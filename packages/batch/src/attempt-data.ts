@@ -3,6 +3,7 @@
  * The same code serves the calling thread and worker threads; they differ in how they reach a lease.
  */
 import { FabricError, invalidArgument, type Loan, type MemLease } from "@selvage/fabric";
+import type { CommittedOutput } from "@selvage/leasekit";
 import {
   layValue,
   shapeBytes,
@@ -27,15 +28,6 @@ export interface AttemptInput {
 export interface Allocation {
   readonly number: number;
   readonly lease: MemLease;
-}
-
-/** An output that stands in a lease. */
-export interface CommittedOutput {
-  readonly name: string;
-  /** Which allocation holds it. */
-  readonly allocation: number;
-  /** How many of its bytes count. */
-  readonly bytes: number;
 }
 
 interface OpenOutput {

@@ -6,13 +6,13 @@ import {
   type MemLease,
   type MemTicket,
 } from "@selvage/fabric";
-import type { Hold } from "@selvage/leasekit";
-import { AttemptData, type CommittedOutput } from "./attempt-data.ts";
+import type { CommittedOutput, Hold, RunningTask, TaskRunner } from "@selvage/leasekit";
+import { AttemptData } from "./attempt-data.ts";
 import type { AbortSource } from "./execution-options.ts";
 import type { PlannedTask } from "./execution-plan.ts";
 import type { OutputShelf, ShelvedOutput } from "./output-shelf.ts";
 import { isModule, type ModuleUrl, type TaskFunction } from "./task.ts";
-import { makeContext, type RunningTask, type TaskRunner } from "./task-runner.ts";
+import { makeContext } from "./task-runner.ts";
 
 /** What an attempt is made of. */
 export interface AttemptParts {

@@ -9,9 +9,8 @@ import {
   type Random,
   type Timer,
 } from "@selvage/fabric";
-import { STALL_MS_DEFAULT, type RenewalManager } from "@selvage/leasekit";
+import { STALL_MS_DEFAULT, type RenewalManager, type TaskRunner } from "@selvage/leasekit";
 import type { ExecutionEvent } from "./run-events.ts";
-import type { TaskRunner } from "./task-runner.ts";
 
 /** `"expiry"`: intermediate leases end at their TTL. `"eager"`: they are released when the last consumer ends. */
 export type Teardown = "expiry" | "eager";

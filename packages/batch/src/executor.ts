@@ -5,6 +5,7 @@ import {
   resolveRetryPolicy,
   retryDelayMs,
   type RetryPolicy,
+  type TaskRunner,
 } from "@selvage/leasekit";
 import { Attempt } from "./attempt.ts";
 import {
@@ -20,7 +21,6 @@ import type { ExecutionEvent, RunStatus } from "./run-events.ts";
 import { RunLedger } from "./run-ledger.ts";
 import { RunMachine, type RunEffect, type TaskOutcome, type TaskStatus } from "./run-machine.ts";
 import { isModule } from "./task.ts";
-import type { TaskRunner } from "./task-runner.ts";
 
 /** Runs plans, wave by wave. */
 // oxlint-disable-next-line typescript/no-extraneous-class -- hosts extend it with their ports: `Executor.run(plan)`

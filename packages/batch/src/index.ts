@@ -3,7 +3,6 @@
  *
  * @packageDocumentation
  */
-export type { CommittedOutput } from "./attempt-data.ts";
 export { DATA_FORMATS } from "./data-format.ts";
 export type { DataFormat, DataRef, DataShape, DataValue } from "./data-format.ts";
 export { EXECUTION_DEFAULTS } from "./execution-options.ts";
@@ -35,8 +34,9 @@ export type {
   TaskOutput,
 } from "./task.ts";
 export { runRequest } from "./task-runner.ts";
+export type { FarPorts } from "./task-runner.ts";
 export type {
-  FarPorts,
+  CommittedOutput,
   RunningTask,
   TaskHost,
   TaskReply,
@@ -44,4 +44,4 @@ export type {
   TaskRunner,
   TicketedAllocation,
   TicketedInput,
-} from "./task-runner.ts";
+} from "@selvage/leasekit";

@@ -1,69 +1,10 @@
-/** Running tasks on other threads: the port, and what runs at its far end. */
-import type { AbortSignalLike, Attachments, FabricTicket, MemTicket } from "@selvage/fabric";
+/** What runs at the far end of a task runner. The port itself stands in leasekit: jobs use it, too. */
+import type { AbortSignalLike, Attachments } from "@selvage/fabric";
 import { FenceEpoch } from "@selvage/fence";
-import { AttemptData, type CommittedOutput } from "./attempt-data.ts";
+import type { TaskReply, TaskRequest, TicketedAllocation } from "@selvage/leasekit";
+import { AttemptData } from "./attempt-data.ts";
 import type { DataRef, DataShape } from "./data-format.ts";
 import type { TaskContext, TaskFunction } from "./task.ts";
-
-/** One attempt, as it is sent to a thread: plain data. */
-export interface TaskRequest {
-  /** URL of the module whose default export is the body. */
-  readonly module: string;
-  readonly task: string;
-  readonly attempt: number;
-  readonly epoch: number;
-  readonly fabric: FabricTicket;
-  readonly inputs: readonly TicketedInput[];
-  readonly outputs: readonly DataRef[];
-}
-
-/** An input, as it crosses. */
-export interface TicketedInput {
-  readonly ref: DataRef;
-  readonly bytes: number;
-  readonly ticket: MemTicket;
-}
-
-/** A lease for an output, as it crosses. */
-export interface TicketedAllocation {
-  readonly number: number;
-  readonly ticket: MemTicket;
-}
-
-/** What the far end made. */
-export interface TaskReply {
-  readonly outputs: readonly CommittedOutput[];
-}
-
-/** What a running task asks of the thread that owns the fabric. */
-export interface TaskHost {
-  /** The body is about to start, on the thread that attached to the fabric as `thread`. */
-  started(thread: number): void;
-  /** Leases room for an output. @throws FabricError. */
-  acquire(output: string, bytes: number): TicketedAllocation;
-  progress(fraction: number | undefined): void;
-  log(message: string): void;
-}
-
-/** A task on its way. */
-export interface RunningTask {
-  /** Rejects with what the body threw, or `DISCONNECTED` when its thread died. */
-  readonly reply: Promise<TaskReply>;
-  /** Aborts the body's signal. */
-  abort(reason: string): void;
-  /** Ends the thread, whatever it does. The reply then rejects. */
-  terminate(): void;
-}
-
-/** Threads that run tasks. */
-export interface TaskRunner {
-  /** Starts threads for `count` tasks to come, so that the tasks need not wait for them. */
-  warm(count: number): void;
-  /** Runs one attempt as soon as a thread is free. */
-  run(request: TaskRequest, host: TaskHost): RunningTask;
-  /** Ends the threads. */
-  close(): Promise<void>;
-}
 
 /** What the far end needs from its thread. */
 export interface FarPorts {
@@ -88,11 +29,12 @@ export async function runRequest(
   const data = new AttemptData(
     request.task,
     request.inputs.map(({ ref, bytes, ticket }) => ({
-      ref,
+      // The plan's own: its formats were checked as the task was added.
+      ref: ref as DataRef,
       bytes,
       open: () => attachments.attachMem(ticket),
     })),
-    request.outputs,
+    request.outputs as readonly DataRef[],
     (output, bytes) => {
       const { number, ticket } = ports.acquire(output, bytes);
       return { number, lease: attachments.attachMem(ticket) };

@@ -92,6 +92,7 @@ export { jsonCodec } from "./json-codec.ts";
 export { recordCodec } from "./record-codec.ts";
 export type { RecordCodec, RecordOf, RecordShape } from "./record-codec.ts";
 export type { BytesType, FieldType, FieldValue, RecordField, TextType } from "./record-fields.ts";
+export { sha256 } from "./sha256.ts";
 export { RangeAllocator } from "./range-allocator.ts";
 export type { Range } from "./range-allocator.ts";
 export type { Quota } from "./tenant.ts";

@@ -25,3 +25,14 @@ export { RENEWAL_DEFAULTS, RenewalPolicy } from "./renewal-policy.ts";
 export type { RenewalFigures } from "./renewal-policy.ts";
 export { resolveRetryPolicy, RETRY_DEFAULTS, retryDelayMs } from "./retry-policy.ts";
 export type { RetryPolicy } from "./retry-policy.ts";
+export type {
+  CommittedOutput,
+  NamedData,
+  RunningTask,
+  TaskHost,
+  TaskReply,
+  TaskRequest,
+  TaskRunner,
+  TicketedAllocation,
+  TicketedInput,
+} from "./task-runner.ts";

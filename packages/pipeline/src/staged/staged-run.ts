@@ -3,6 +3,7 @@ import {
   FabricError,
   invalidArgument,
   isFabricError,
+  sha256,
   type AbortSignalLike,
   type Codec,
 } from "@selvage/fabric";
@@ -14,7 +15,6 @@ import { runAttempt, type AttemptEnd } from "./stage-attempt.ts";
 import type { RunState, StageMark, StatePlace, StateRef } from "./staged-checkpoint.ts";
 import type { StagedEvent, StagedRunState, StageState } from "./staged-events.ts";
 import type { Stage, StageContext, StagedPorts, StagedRunOptions } from "./staged-options.ts";
-import { sha256 } from "./sha256.ts";
 import type { StateShelf } from "./state-shelf.ts";
 
 /** What a run is made of. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { sha256 } from "../src/staged/sha256.ts";
+import { sha256 } from "../src/sha256.ts";
 
 function expected(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
