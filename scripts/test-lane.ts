@@ -7,7 +7,7 @@ const SOAK_FILES = "test/soak/**/*.test.ts";
  */
 const SOURCE_ONLY = [
   "test/**",
-  "packages/{fabric,fence,leasekit,collections,batch,pipeline,sim}/test/**",
+  "packages/{fabric,fence,leasekit,collections,batch,jobs,pipeline,sim}/test/**",
   // Files and processes: no other code than from sources.
   "packages/node/test/block-file*.test.ts",
 ];

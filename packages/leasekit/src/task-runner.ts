@@ -14,6 +14,11 @@ export interface NamedData {
 export interface TaskRequest {
   /** URL of the module whose default export is the body. */
   readonly module: string;
+  /**
+   * How the body is called. `"task"`, the default: with its context. `"chunk"`: with the bytes of its one input and its
+   * context; what it returns is its one output.
+   */
+  readonly form?: "task" | "chunk";
   readonly task: string;
   readonly attempt: number;
   readonly epoch: number;

@@ -13,6 +13,7 @@ export { FabricQueue } from "./fabric-queue.ts";
 export { HandoffReader } from "./handoff.ts";
 export type { WatchOptions } from "./handoff.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
+export { JobCoordinator } from "./job-coordinator.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
 export { Pipeline } from "./pipeline.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";

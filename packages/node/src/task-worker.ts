@@ -1,6 +1,7 @@
 /** What a task's thread runs: one request after the other, each by the module that it names. */
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { runRequest, type FarPorts, type TaskFunction, type TaskRequest } from "@selvage/batch";
+import { chunkTask, type ChunkWork } from "@selvage/jobs";
 import { FabricError, fromWire, InvariantError, toWire } from "@selvage/fabric";
 import { attachments } from "./fabric.ts";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
@@ -29,16 +30,17 @@ async function serve(request: TaskRequest): Promise<void> {
   abort = new AbortController();
   const onWait = (): void => attachments().attachThread(request.fabric).pulse.progress();
   try {
-    const { outputs } = await runRequest(request, () => load(request.module), farPorts(onWait));
+    const { outputs } = await runRequest(request, () => load(request), farPorts(onWait));
     tell({ type: "done", outputs });
   } catch (thrown) {
     tell({ type: "failed", error: toWire(thrown) });
   }
 }
 
-async function load(module: string): Promise<TaskFunction> {
+async function load({ module, form }: TaskRequest): Promise<TaskFunction> {
   const { default: body } = (await import(module)) as { default?: unknown };
-  if (typeof body === "function") return body as TaskFunction;
+  if (typeof body === "function")
+    return form === "chunk" ? chunkTask(body as ChunkWork) : (body as TaskFunction);
   throw new FabricError(
     "INVALID_ARGUMENT",
     `Cannot run ${module}: expected a function as its default export`,
