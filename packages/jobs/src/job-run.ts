@@ -71,7 +71,8 @@ export class JobRun {
   #cursor = 0;
   readonly #again: Book[] = [];
   #running = 0;
-  #waiting = 0;
+  // What waits out its delay. One that waits for a thread is in `#live`, whatever its state says.
+  readonly #waiting = new Set<Book>();
   readonly #live = new Set<Live>();
   readonly #timers = new Set<() => void>();
   readonly #ended = Promise.withResolvers<void>();
@@ -128,6 +129,8 @@ export class JobRun {
       return made;
     } catch (thrown) {
       this.#stop(thrown, "failed");
+      // What was left to itself after the grace: whatever it still makes does not count.
+      for (const book of this.#books) if (!isEnd(book.state)) this.#change(book, "cancelled");
       this.#settle(this.#stopped?.status ?? "failed");
       throw this.#stopped?.why;
     } finally {
@@ -179,7 +182,7 @@ export class JobRun {
       });
     }
     if (this.#running > 0) return;
-    if (this.#stopped !== undefined || this.#waiting === 0) this.#ended.resolve();
+    if (this.#stopped !== undefined || this.#waiting.size === 0) this.#ended.resolve();
   }
 
   #next(): Book | undefined {
@@ -303,10 +306,10 @@ export class JobRun {
       return this.#stop(error, "failed");
     }
     this.#retries++;
-    this.#waiting++;
+    this.#waiting.add(book);
     this.#change(book, "waiting", error);
     this.#after(delayMs, () => {
-      this.#waiting--;
+      this.#waiting.delete(book);
       this.#again.push(book);
       this.#pump();
     });
@@ -335,8 +338,7 @@ export class JobRun {
       live.because ??= { why };
       live.attempt.abort(why);
     }
-    for (const book of this.#books)
-      if (book.state === "waiting") this.#change(book, "cancelled", why);
+    for (const book of [...this.#waiting, ...this.#again]) this.#change(book, "cancelled", why);
     for (let book = this.#next(); book !== undefined; book = this.#next())
       this.#change(book, "cancelled");
     if (this.#running === 0) return this.#ended.resolve();
@@ -428,4 +430,8 @@ export class JobRun {
     this.#parts.ports.random.fill(words);
     return ((words[0] as number) >>> 0) / 2 ** 32;
   }
+}
+
+function isEnd(state: ChunkState): boolean {
+  return state !== "pending" && state !== "running" && state !== "waiting";
 }

@@ -421,7 +421,7 @@ describe("Stopping a job", () => {
   });
 
   it("J5: leaves work that does not listen after the grace, and stores nothing of it", async () => {
-    const { coordinator, host, onEvent, events } = makeRig();
+    const { coordinator, host, onEvent, events, moves } = makeRig();
     const controller = new AbortController();
     const store = new MemoryOutputStore();
     const deaf: ChunkWork = async (chunk) => {
@@ -434,6 +434,7 @@ describe("Stopping a job", () => {
     const startMs = host.nowMs;
     await expect(host.pump(run)).rejects.toThrow("enough");
     expect(host.nowMs - startMs).toBe(110);
+    expect(moves()).toEqual(["0:pending>running", "0:running>cancelled"]);
     const count = events.length;
     await host.pump(host.later(2_000));
     expect([store.size, events.length]).toEqual([0, count]);
