@@ -4,12 +4,12 @@
  */
 import { FabricError, invalidArgument, type Loan, type MemLease } from "@selvage/fabric";
 import type { CommittedOutput } from "@selvage/leasekit";
+import type { CodecOf } from "./data-codecs.ts";
 import {
+  layOut,
   layValue,
   shapeBytes,
-  valueBytes,
   viewValue,
-  writeValue,
   type DataRef,
   type DataShape,
   type DataValue,
@@ -33,7 +33,7 @@ export interface Allocation {
 interface OpenOutput {
   readonly allocation: Allocation;
   readonly loan: Loan;
-  readonly value: DataValue;
+  readonly value: unknown;
   readonly bytes: number;
 }
 
@@ -43,7 +43,8 @@ export class AttemptData {
   readonly #inputs: ReadonlyMap<string, AttemptInput>;
   readonly #outputs: ReadonlyMap<string, DataRef>;
   readonly #acquire: (output: string, bytes: number) => Allocation;
-  readonly #lentInputs = new Map<string, { readonly loan: Loan; readonly value: DataValue }>();
+  readonly #codecOf: CodecOf;
+  readonly #lentInputs = new Map<string, { readonly loan: Loan; readonly value: unknown }>();
   readonly #openOutputs = new Map<string, OpenOutput>();
   // Every loan taken, also those whose value could not be made: what is not ended here is never reclaimed.
   readonly #loans: Loan[] = [];
@@ -54,15 +55,17 @@ export class AttemptData {
     inputs: readonly AttemptInput[],
     outputs: readonly DataRef[],
     acquire: (output: string, bytes: number) => Allocation,
+    codecOf: CodecOf,
   ) {
     this.#task = task;
     this.#inputs = new Map(inputs.map((input) => [input.ref.name, input]));
     this.#outputs = new Map(outputs.map((ref) => [ref.name, ref]));
     this.#acquire = acquire;
+    this.#codecOf = codecOf;
   }
 
   /** See `TaskContext.input`. @throws FabricError `INVALID_ARGUMENT`, `LEASE_EXPIRED`, `DECODE`. */
-  input(name: string): DataValue {
+  input(name: string): unknown {
     const input = this.#inputs.get(name);
     if (input === undefined)
       throw invalidArgument("input", this.#declared("inputs", this.#inputs.keys()), name);
@@ -70,7 +73,7 @@ export class AttemptData {
     const lent = this.#lentInputs.get(name);
     if (lent !== undefined) return lent.value;
     const loan = this.#lend(input.open());
-    const value = viewValue(input.ref, loan.view, input.bytes);
+    const value = viewValue(input.ref, loan.view, input.bytes, this.#codecOf);
     this.#lentInputs.set(name, { loan, value });
     return value;
   }
@@ -147,14 +150,15 @@ export class AttemptData {
         `Task "${this.#task}" ended without its output "${ref.name}": expected it to be returned or allocated`,
         { task: this.#task, output: ref.name },
       );
-    const bytes = valueBytes(ref, value);
+    const laid = layOut(ref, value, this.#codecOf);
+    const { bytes } = laid;
     if (open !== undefined && isPrefix(value, open.value))
       return { name: ref.name, allocation: open.allocation.number, bytes };
     const allocation = this.#acquire(ref.name, Math.max(bytes, 1));
     const loan = this.#lend(allocation.lease, { write: true });
-    writeValue(ref, loan.view, value as DataValue);
+    laid.writeTo(loan.view);
     open?.loan.end();
-    this.#openOutputs.set(ref.name, { allocation, loan, value: value as DataValue, bytes });
+    this.#openOutputs.set(ref.name, { allocation, loan, value, bytes });
     return { name: ref.name, allocation: allocation.number, bytes };
   }
 
@@ -184,7 +188,7 @@ export class AttemptData {
 }
 
 // A raw output that was allocated too long, and returned as a shorter view of its own beginning.
-function isPrefix(value: unknown, allocated: DataValue): boolean {
+function isPrefix(value: unknown, allocated: unknown): boolean {
   return (
     value instanceof Uint8Array &&
     allocated instanceof Uint8Array &&

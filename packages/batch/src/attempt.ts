@@ -2,12 +2,14 @@
 import {
   FabricError,
   OWNER_THREAD,
+  type DecodeBudget,
   type Fabric,
   type MemLease,
   type MemTicket,
 } from "@selvage/fabric";
 import type { CommittedOutput, Hold, RunningTask, TaskRunner } from "@selvage/leasekit";
 import { AttemptData } from "./attempt-data.ts";
+import type { CodecOf } from "./data-codecs.ts";
 import type { AbortSource } from "./execution-options.ts";
 import type { PlannedTask } from "./execution-plan.ts";
 import type { OutputShelf, ShelvedOutput } from "./output-shelf.ts";
@@ -23,6 +25,9 @@ export interface AttemptParts {
   readonly fabric: Fabric;
   readonly shelf: OutputShelf;
   readonly abort: AbortSource;
+  readonly codecOf: CodecOf;
+  /** What decoding may cost, on whichever thread. */
+  readonly budget: DecodeBudget | undefined;
   /** The run's worker threads, opened at the first use. */
   readonly runner: () => TaskRunner;
   readonly onStart: () => void;
@@ -93,6 +98,7 @@ export class Attempt {
       inputs.map(({ ref, bytes, lease }) => ({ ref, bytes, open: () => lease })),
       task.outputs,
       (output, bytes) => this.#allocate(output, bytes),
+      this.#parts.codecOf,
     );
     const context = makeContext({ ...this.#parts, task: task.name }, data, abort.signal, {
       progress: (fraction) => {
@@ -114,7 +120,7 @@ export class Attempt {
     run: ModuleUrl,
     inputs: readonly ShelvedOutput[],
   ): Promise<readonly CommittedOutput[]> {
-    const { task, attempt, epoch, fabric, abort, runner } = this.#parts;
+    const { task, attempt, epoch, fabric, abort, runner, budget } = this.#parts;
     try {
       for (const { lease } of inputs) this.#pins.push(lease.pin());
       const request = {
@@ -125,6 +131,7 @@ export class Attempt {
         fabric: fabric.ticket(),
         inputs: inputs.map(({ ref, bytes, lease }) => ({ ref, bytes, ticket: lease.ticket() })),
         outputs: task.outputs,
+        ...(budget === undefined ? {} : { budget }),
       };
       this.#running = runner().run(request, {
         started: (thread) => this.#start(thread, inputs),

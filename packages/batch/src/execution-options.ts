@@ -4,12 +4,15 @@ import {
   describe,
   FabricError,
   invalidArgument,
+  resolveBudget,
   type AbortSignalLike,
+  type DecodeBudget,
   type Fabric,
   type Random,
   type Timer,
 } from "@selvage/fabric";
 import { STALL_MS_DEFAULT, type RenewalManager, type TaskRunner } from "@selvage/leasekit";
+import type { CodecPorts } from "./data-codecs.ts";
 import type { ExecutionEvent } from "./run-events.ts";
 
 /** `"expiry"`: intermediate leases end at their TTL. `"eager"`: they are released when the last consumer ends. */
@@ -32,6 +35,8 @@ export interface ExecutorOptions {
   readonly graceMs?: number;
   /** Called with every event, synchronously. What it throws ends the run. */
   readonly onEvent?: (event: ExecutionEvent) => void;
+  /** What decoding one input (json, msgpack) may cost, and so what encoding one output may. Default: `DECODE_BUDGET`. */
+  readonly budget?: DecodeBudget;
   /** How tasks are started. Only `"waves"` is here. */
   readonly schedule?: "waves";
   /** Whether outputs beyond the memory spill to blocks. Only false is here. */
@@ -68,6 +73,8 @@ export interface ExecutorPorts {
   abortSource(): AbortSource;
   /** Opens the run's own fabric. */
   openFabric(): Fabric;
+  /** Codecs of the host. Default: JSON only. */
+  readonly codecs?: CodecPorts;
   /** Starts threads for tasks whose body is a module; called when the first one starts. */
   openRunner(): TaskRunner;
 }
@@ -84,6 +91,7 @@ const known: readonly string[] = [
   "signal",
   "graceMs",
   "onEvent",
+  "budget",
   "schedule",
   "spill",
 ];
@@ -102,6 +110,7 @@ function checkShape(options: ExecutorOptions): void {
     throw invalidArgument("signal", "an AbortSignal", signal);
   if (onEvent !== undefined && typeof onEvent !== "function")
     throw invalidArgument("onEvent", "a function", onEvent);
+  resolveBudget(options.budget);
   if (schedule !== undefined && schedule !== "waves")
     throw new FabricError(
       "UNSUPPORTED",

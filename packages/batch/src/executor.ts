@@ -8,6 +8,7 @@ import {
   type TaskRunner,
 } from "@selvage/leasekit";
 import { Attempt } from "./attempt.ts";
+import { checkFormats, codecsOf, type CodecOf } from "./data-codecs.ts";
 import {
   resolveExecution,
   type ExecutorOptions,
@@ -38,6 +39,7 @@ export class Executor {
     if (typeof (plan as ExecutionPlan | undefined)?.waves !== "function")
       throw invalidArgument("plan", "an execution plan: what TaskGraph.build() gives", plan);
     const resolved = resolveExecution(options);
+    checkFormats(plan.tasks, ports.codecs);
     const fabric = options.fabric ?? ports.openFabric();
     try {
       return await new Run(plan, options, resolved, fabric, ports).run();
@@ -70,6 +72,7 @@ class Run {
   readonly #resolved: ResolvedExecution;
   readonly #fabric: Fabric;
   readonly #ports: ExecutorPorts;
+  readonly #codecOf: CodecOf;
   readonly #machine: RunMachine;
   readonly #waves: readonly (readonly string[])[];
   readonly #books = new Map<string, TaskBook>();
@@ -101,6 +104,7 @@ class Run {
     this.#resolved = resolved;
     this.#fabric = fabric;
     this.#ports = ports;
+    this.#codecOf = codecsOf(ports.codecs, options.budget);
     this.#machine = new RunMachine(plan);
     this.#waves = plan.waves();
     for (const task of plan.tasks) {
@@ -264,6 +268,8 @@ class Run {
       fabric: this.#fabric,
       shelf: this.#shelf,
       abort: this.#ports.abortSource(),
+      codecOf: this.#codecOf,
+      budget: this.#options.budget,
       runner: () => (this.#runner ??= this.#ports.openRunner()),
       onStart: start,
       onProgress: (fraction) =>

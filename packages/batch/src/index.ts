@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export type { CodecPorts } from "./data-codecs.ts";
 export { DATA_FORMATS } from "./data-format.ts";
 export type { DataFormat, DataRef, DataShape, DataValue } from "./data-format.ts";
 export { EXECUTION_DEFAULTS } from "./execution-options.ts";

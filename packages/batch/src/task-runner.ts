@@ -3,6 +3,7 @@ import type { AbortSignalLike, Attachments } from "@selvage/fabric";
 import { FenceEpoch } from "@selvage/fence";
 import type { TaskReply, TaskRequest, TicketedAllocation } from "@selvage/leasekit";
 import { AttemptData } from "./attempt-data.ts";
+import { codecsOf, type CodecPorts } from "./data-codecs.ts";
 import type { DataRef, DataShape } from "./data-format.ts";
 import type { TaskContext, TaskFunction } from "./task.ts";
 
@@ -10,6 +11,8 @@ import type { TaskContext, TaskFunction } from "./task.ts";
 export interface FarPorts {
   readonly attachments: Attachments;
   readonly signal: AbortSignalLike;
+  /** Codecs of this thread. */
+  readonly codecs?: CodecPorts;
   /** Asks the owner for a lease, and waits for it. */
   acquire(output: string, bytes: number): TicketedAllocation;
   started(thread: number): void;
@@ -39,6 +42,7 @@ export async function runRequest(
       const { number, ticket } = ports.acquire(output, bytes);
       return { number, lease: attachments.attachMem(ticket) };
     },
+    codecsOf(ports.codecs, request.budget),
   );
   // A body that goes on after its attempt says nothing in the name of the thread's next one.
   let isOver = false;

@@ -2,7 +2,7 @@
 import type { AbortSignalLike, ColumnShape, ColumnsOf, ColumnType } from "@selvage/fabric";
 import type { FenceEpoch } from "@selvage/fence";
 import type { RetryPolicy } from "@selvage/leasekit";
-import type { DataRef, DataValue } from "./data-format.ts";
+import type { DataRef } from "./data-format.ts";
 
 /** What a task needs. Told to the plan's readers; admission by it comes with its own issue. */
 export interface ResourceReq {
@@ -11,7 +11,7 @@ export interface ResourceReq {
 }
 
 /** What a task returns: its outputs by name. An output filled in place by `allocate` may be left out. */
-export type TaskOutput = Readonly<Record<string, DataValue>>;
+export type TaskOutput = Readonly<Record<string, unknown>>;
 
 /** A task's body. A worker module default-exports one. */
 export type TaskFunction = (
@@ -51,12 +51,14 @@ export interface TaskContext {
   /** Aborted when the run is cancelled. In Node it is the platform's `AbortSignal`. */
   readonly signal: AbortSignalLike;
   /**
-   * A declared input, in place: a Uint8Array (raw) or typed arrays by name (columns). Only to be read.
-   * @throws FabricError `INVALID_ARGUMENT` for a name that the task did not declare, `LEASE_EXPIRED`.
+   * A declared input: in place, a Uint8Array (raw) or typed arrays by name (columns), only to be read; or decoded (json,
+   * msgpack), once an attempt, into a value of the attempt's own.
+   * @throws FabricError `INVALID_ARGUMENT` for a name that the task did not declare, `LEASE_EXPIRED`, `DECODE` (what
+   * stands there is not of its format, or beyond the run's `budget`).
    */
-  input<T extends DataValue = Uint8Array>(name: string): T;
+  input<T = Uint8Array>(name: string): T;
   /**
-   * Leases room for a declared output and gives it, zero, to be filled in place. Synchronous: on a worker thread it
+   * Leases room for a declared output, raw or columns, and gives it, zero, to be filled in place. Synchronous: on a worker thread it
    * waits for the owner's event loop.
    * @throws FabricError `CAPACITY_EXCEEDED`, `INVALID_ARGUMENT`.
    */

@@ -2,6 +2,7 @@
 import {
   Executor,
   TaskGraph,
+  type CodecPorts,
   type ExecutionEvent,
   type ExecutionPlan,
   type ExecutionResult,
@@ -184,8 +185,11 @@ export class Rig {
   readonly events: ExecutionEvent[] = [];
   readonly fabric: Fabric;
 
-  constructor(options: FabricOptions = {}) {
+  readonly #codecs: CodecPorts;
+
+  constructor(options: FabricOptions = {}, codecs: CodecPorts = {}) {
     this.fabric = openOn(this.host, options);
+    this.#codecs = codecs;
   }
 
   get ports(): ExecutorPorts {
@@ -195,6 +199,7 @@ export class Rig {
       abortSource: () => new AbortController(),
       openFabric: () => openOn(this.host),
       openRunner: () => this.runner,
+      codecs: this.#codecs,
     };
   }
 

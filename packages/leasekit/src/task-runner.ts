@@ -2,7 +2,7 @@
  * The port to threads that run work: what an engine asks of them, and what they ask of the engine. It stands here because
  * graphs of tasks and jobs of chunks both use it.
  */
-import type { FabricTicket, MemTicket } from "@selvage/fabric";
+import type { DecodeBudget, FabricTicket, MemTicket } from "@selvage/fabric";
 
 /** A named piece of data, in a format that the far end knows. The port hands it on and does not look at it. */
 export interface NamedData {
@@ -25,6 +25,8 @@ export interface TaskRequest {
   readonly fabric: FabricTicket;
   readonly inputs: readonly TicketedInput[];
   readonly outputs: readonly NamedData[];
+  /** What decoding an input may cost. */
+  readonly budget?: DecodeBudget;
 }
 
 /** An input, as it crosses. */

@@ -8,6 +8,7 @@ import {
 } from "@selvage/batch";
 import { Fabric } from "./fabric.ts";
 import { systemRandom, systemTimer } from "./host-ports.ts";
+import { taskCodecs } from "./task-codecs.ts";
 import { openTaskThreads } from "./task-threads.ts";
 
 const hostPorts: ExecutorPorts = {
@@ -15,6 +16,7 @@ const hostPorts: ExecutorPorts = {
   random: systemRandom,
   abortSource: () => new AbortController(),
   openFabric: () => Fabric.open(),
+  codecs: taskCodecs,
   openRunner: () => openTaskThreads(),
 };
 

@@ -4,6 +4,7 @@ import { runRequest, type FarPorts, type TaskFunction, type TaskRequest } from "
 import { chunkTask, type ChunkWork } from "@selvage/jobs";
 import { FabricError, fromWire, InvariantError, toWire } from "@selvage/fabric";
 import { attachments } from "./fabric.ts";
+import { taskCodecs } from "./task-codecs.ts";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
 
 const { port, answered } = workerData as TaskWorkerData;
@@ -53,6 +54,7 @@ function farPorts(onWait: () => void): FarPorts {
   return {
     attachments: attachments(),
     signal: abort.signal,
+    codecs: taskCodecs,
     started: (thread) => tell({ type: "started", thread }),
     progress(fraction) {
       const nowMs = performance.now();

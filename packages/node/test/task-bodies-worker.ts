@@ -69,6 +69,11 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
     context.allocate("twice", 2).fill(2);
     return { long: long.subarray(0, 4), replaced: Uint8Array.of(9) };
   },
+  /** Returns `y`, an object around what `x` decodes to. */
+  wrap: (context) => ({ y: { wrapped: context.input<unknown>("x") } }),
+  /** Returns what neither JSON nor MessagePack can say. */
+  unsayable: () => ({ y: () => {} }),
+  list: () => ({ y: Array.from({ length: Number(query.get("of")) }, () => 1) }),
   exit() {
     process.exit(3);
   },

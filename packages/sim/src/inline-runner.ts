@@ -1,6 +1,7 @@
 /** Tasks that name a module run here, on the one thread there is, attached to the fabric as a thread of their own would be. */
 import {
   runRequest,
+  type CodecPorts,
   type RunningTask,
   type TaskFunction,
   type TaskReply,
@@ -12,7 +13,11 @@ import type { SimNode } from "./sim-node.ts";
 import type { SimThreads } from "./sim-threads.ts";
 
 /** A runner for one run of a plan. */
-export function inlineRunner(node: SimNode, threads: SimThreads): TaskRunner {
+export function inlineRunner(
+  node: SimNode,
+  threads: SimThreads,
+  codecs: CodecPorts = {},
+): TaskRunner {
   return {
     warm() {},
     run(request, host): RunningTask {
@@ -32,7 +37,12 @@ export function inlineRunner(node: SimNode, threads: SimThreads): TaskRunner {
         );
       };
       node.after(100, "task", () => {
-        const ports = { ...host, attachments: threads.attachments(), signal: abort.signal };
+        const ports = {
+          ...host,
+          attachments: threads.attachments(),
+          signal: abort.signal,
+          codecs,
+        };
         runRequest(request, load, ports).then(resolve, reject);
       });
       return {

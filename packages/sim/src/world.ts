@@ -103,7 +103,7 @@ export class World {
       random: node.random,
       abortSource: () => new AbortController(),
       openFabric: () => this.fabric(node),
-      openRunner: () => inlineRunner(node, node.threads),
+      openRunner: () => inlineRunner(node, node.threads, ports.codecs),
       ...ports,
     });
   }
