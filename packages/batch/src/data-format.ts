@@ -96,6 +96,12 @@ export function viewValue(
   return codecOf(format).decode(view.slice(0, bytes));
 }
 
+/** The value of bytes that are the caller's own: they are made of it, or decoded. @throws FabricError `DECODE`. */
+export function ownValue({ format }: DataRef, bytes: Uint8Array, codecOf: CodecOf): unknown {
+  if (format === "raw") return bytes;
+  return format === "columns" ? viewColumns(bytes) : codecOf(format).decode(bytes);
+}
+
 function bytesOut(bytes: Uint8Array): LaidValue {
   return { bytes: bytes.byteLength, writeTo: (view) => view.set(bytes) };
 }

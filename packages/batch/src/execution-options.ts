@@ -14,6 +14,7 @@ import {
 import { STALL_MS_DEFAULT, type RenewalManager, type TaskRunner } from "@selvage/leasekit";
 import type { CodecPorts } from "./data-codecs.ts";
 import type { ExecutionEvent } from "./run-events.ts";
+import type { LeasedInputs } from "./leased-inputs.ts";
 
 /** `"expiry"`: intermediate leases end at their TTL. `"eager"`: they are released when the last consumer ends. */
 export type Teardown = "expiry" | "eager";
@@ -35,6 +36,10 @@ export interface ExecutorOptions {
   readonly graceMs?: number;
   /** Called with every event, synchronously. What it throws ends the run. */
   readonly onEvent?: (event: ExecutionEvent) => void;
+  /** Outputs that outlive the run: see `ExecutionResult.keep`. Only with a `fabric`. */
+  readonly keep?: readonly string[];
+  /** Leases for the plan's own inputs (`TaskGraph.addInput`), kept while a task may read them. Only with a `fabric`. */
+  readonly inputs?: LeasedInputs;
   /** What decoding one input (json, msgpack) may cost, and so what encoding one output may. Default: `DECODE_BUDGET`. */
   readonly budget?: DecodeBudget;
   /** How tasks are started. Only `"waves"` is here. */
@@ -91,6 +96,8 @@ const known: readonly string[] = [
   "signal",
   "graceMs",
   "onEvent",
+  "keep",
+  "inputs",
   "budget",
   "schedule",
   "spill",
@@ -101,7 +108,7 @@ function checkShape(options: ExecutorOptions): void {
     throw invalidArgument("options", "an object", options);
   for (const name of Object.keys(options))
     if (!known.includes(name)) throw invalidArgument("options", `one of ${known.join(", ")}`, name);
-  const { fabric, renewals, signal, onEvent, schedule, spill } = options;
+  const { fabric, renewals, signal, onEvent, schedule, spill, keep } = options;
   if (fabric !== undefined && typeof fabric?.mem !== "function")
     throw invalidArgument("fabric", "a Fabric", fabric);
   if (renewals !== undefined && renewals !== false && typeof renewals?.hold !== "function")
@@ -111,6 +118,8 @@ function checkShape(options: ExecutorOptions): void {
   if (onEvent !== undefined && typeof onEvent !== "function")
     throw invalidArgument("onEvent", "a function", onEvent);
   resolveBudget(options.budget);
+  if (keep !== undefined && (!Array.isArray(keep) || (keep.length > 0 && fabric === undefined)))
+    throw invalidArgument("keep", "names of outputs, and a fabric that outlives the run", keep);
   if (schedule !== undefined && schedule !== "waves")
     throw new FabricError(
       "UNSUPPORTED",

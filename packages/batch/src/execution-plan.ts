@@ -19,17 +19,29 @@ export interface PlannedTask {
 export class ExecutionPlan {
   /** The tasks, as they were added. */
   readonly tasks: readonly PlannedTask[];
+  /** What a run is given from outside. */
+  readonly inputs: readonly DataRef[];
   readonly #waves: readonly (readonly string[])[];
 
   /** For `TaskGraph.build()`. */
-  constructor(tasks: readonly PlannedTask[], waves: readonly (readonly string[])[]) {
+  constructor(
+    tasks: readonly PlannedTask[],
+    waves: readonly (readonly string[])[],
+    inputs: readonly DataRef[] = [],
+  ) {
     this.tasks = tasks;
+    this.inputs = inputs;
     this.#waves = waves;
   }
 
   /** Names of the tasks by wave: a wave's predecessors are all in earlier ones. */
   waves(): string[][] {
     return this.#waves.map((wave) => [...wave]);
+  }
+
+  /** What the tasks make. */
+  outputs(): DataRef[] {
+    return this.tasks.flatMap(({ outputs }) => outputs);
   }
 
   /** How many tasks there are. */

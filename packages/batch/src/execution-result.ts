@@ -1,4 +1,5 @@
 /** What a run gives: one outcome a task, and where the bytes went. */
+import type { KeptOutput } from "./kept-outputs.ts";
 import type { RunStatus } from "./run-events.ts";
 import type { ByteCounts, LeaseCounts } from "./run-ledger.ts";
 import type { TaskOutcome } from "./run-machine.ts";
@@ -49,4 +50,10 @@ export interface ExecutionResult {
   readonly elapsedMs: number;
   /** From `settled` until every lease of the run was terminal and its bytes back. */
   readonly teardownMs: number;
+  /**
+   * Takes an output that the option `keep` named: its lease is the caller's from then on, with a whole `ttlMs` left.
+   * Until then it is renewed, for `stallMs` after the run at most. Asked again, it gives the same.
+   * @throws FabricError `NOT_FOUND` (not named, or its task did not succeed), `LEASE_EXPIRED`, `REVOKED`.
+   */
+  readonly keep: (name: string) => KeptOutput;
 }

@@ -17,7 +17,9 @@ import {
 } from "./execution-options.ts";
 import type { ExecutionPlan, PlannedTask } from "./execution-plan.ts";
 import type { AttemptError, ExecutionResult, TaskResult } from "./execution-result.ts";
-import { OutputShelf } from "./output-shelf.ts";
+import { checkKeep, KeptOutputs, withKeep } from "./kept-outputs.ts";
+import { matchInputs } from "./leased-inputs.ts";
+import { OutputShelf, type ShelvedOutput } from "./output-shelf.ts";
 import type { ExecutionEvent, RunStatus } from "./run-events.ts";
 import { RunLedger } from "./run-ledger.ts";
 import { RunMachine, type RunEffect, type TaskOutcome, type TaskStatus } from "./run-machine.ts";
@@ -40,9 +42,11 @@ export class Executor {
       throw invalidArgument("plan", "an execution plan: what TaskGraph.build() gives", plan);
     const resolved = resolveExecution(options);
     checkFormats(plan.tasks, ports.codecs);
+    checkKeep(plan, options.keep);
+    const inputs = matchInputs(plan.inputs, options.inputs, options.fabric);
     const fabric = options.fabric ?? ports.openFabric();
     try {
-      return await new Run(plan, options, resolved, fabric, ports).run();
+      return await new Run(plan, options, resolved, fabric, ports).run(inputs);
     } finally {
       if (options.fabric === undefined) fabric[Symbol.dispose]();
     }
@@ -80,6 +84,7 @@ class Run {
   readonly #readersOf = new Map<string, TaskBook[]>();
   readonly #ledger: RunLedger;
   readonly #shelf: OutputShelf;
+  readonly #kept: KeptOutputs;
   readonly #renewals: RenewalManager | undefined;
   // How running attempts are told that the run is cancelled. A set: a signal's listeners cost a walk of all of them each.
   readonly #onCancel = new Set<(reason: unknown) => void>();
@@ -137,10 +142,12 @@ class Run {
       fabric,
       renewals: this.#renewals,
       ledger: this.#ledger,
+      keep: new Set(options.keep),
     });
+    this.#kept = new KeptOutputs({ ...resolved, timer: ports.timer, codecOf: this.#codecOf });
   }
 
-  async run(): Promise<ExecutionResult> {
+  async run(inputs: readonly ShelvedOutput[]): Promise<ExecutionResult> {
     const startedAtMs = this.#fabric.nowMs();
     const stopLooking = this.#ports.timer.every(lookEveryMs, () => this.#look());
     const { signal } = this.#options;
@@ -150,25 +157,31 @@ class Run {
       this.#warm();
       // Leases are kept by a thread beside this one: nothing starts before it is at work.
       if (this.#renewals !== undefined) await this.#fabric.keeper()?.ready;
+      for (const input of inputs) this.#shelf.lend(input, this.#readers(input.ref.name));
       if (signal?.aborted === true) this.#perform(this.#machine.cancel());
       else this.#perform(this.#machine.start());
       await this.#settled.promise;
       const settledAtMs = this.#fabric.nowMs();
       const renewals = this.#shelf.renewed;
       await this.#runner?.close();
+      if (this.#failure === undefined) this.#shelf.handOver(this.#kept);
       await this.#teardown();
       // Not before: what a failed run leased is given back like any other's.
       if (this.#failure !== undefined) throw this.#failure.thrown;
       const teardownMs = this.#fabric.nowMs() - settledAtMs;
-      return { ...this.#count(), renewals, elapsedMs: settledAtMs - startedAtMs, teardownMs };
+      const figures = { renewals, elapsedMs: settledAtMs - startedAtMs, teardownMs };
+      return withKeep({ ...this.#count(), ...figures }, this.#kept);
     } finally {
       signal?.removeEventListener("abort", onAbort);
       this.#shelf.close();
       for (const book of this.#books.values()) book.running?.giveUp();
       await this.#runner?.close();
+      if (this.#failure !== undefined) this.#ledger.releaseAll(true);
       this.#ledger.close();
-      if (this.#options.renewals === undefined) this.#renewals?.[Symbol.dispose]();
-      stopLooking();
+      this.#kept.wait(() => {
+        if (this.#options.renewals === undefined) this.#renewals?.[Symbol.dispose]();
+        stopLooking();
+      });
     }
   }
 
@@ -396,7 +409,7 @@ class Run {
       // Whoever cancels wants to go: what can be given back now is, and what a body that was given up still has in its
       // hands is told as active.
       if (this.#options.signal?.aborted === true || this.#failure !== undefined) {
-        this.#ledger.releaseAll();
+        this.#ledger.releaseAll(this.#failure !== undefined);
         if (goingMs >= Math.max(graceMs, exitMs)) return;
         goingMs += lookEveryMs;
       }
@@ -404,7 +417,7 @@ class Run {
     }
   }
 
-  #count(): Omit<ExecutionResult, "renewals" | "elapsedMs" | "teardownMs"> {
+  #count(): Omit<ExecutionResult, "renewals" | "elapsedMs" | "teardownMs" | "keep"> {
     const tasks = [...this.#books.values()].map(toResult);
     const count = (outcome: TaskOutcome): number =>
       tasks.filter(({ status }) => status === outcome).length;

@@ -12,6 +12,8 @@ export { ExecutionPlan } from "./execution-plan.ts";
 export type { PlannedTask } from "./execution-plan.ts";
 export type { AttemptError, ExecutionResult, TaskResult } from "./execution-result.ts";
 export { Executor } from "./executor.ts";
+export type { KeptOutput, LeasedData } from "./kept-outputs.ts";
+export type { LeasedInputs } from "./leased-inputs.ts";
 export type {
   ExecutionEvent,
   LeaseEvent,

@@ -6,6 +6,7 @@ import type { Fabric, MemLease } from "@selvage/fabric";
 import { LeaseScope, type Hold, type Membership, type RenewalManager } from "@selvage/leasekit";
 import type { Teardown } from "./execution-options.ts";
 import type { DataRef } from "./data-format.ts";
+import type { KeptOutputs } from "./kept-outputs.ts";
 import type { RunLedger } from "./run-ledger.ts";
 
 /** A committed output. */
@@ -18,8 +19,13 @@ export interface ShelvedOutput {
 
 interface Shelf extends ShelvedOutput {
   readonly scope: LeaseScope;
-  readonly members: Map<string, Membership>;
+  readonly members: Map<string | symbol, Membership>;
+  /** True for a lease of the caller's: it is kept while it is read, and never released here. */
+  readonly isForeign: boolean;
 }
+
+/** Reads an output after the run: the caller. */
+const caller: unique symbol = Symbol("caller");
 
 /** What a shelf is made of. */
 export interface ShelfOptions {
@@ -29,6 +35,8 @@ export interface ShelfOptions {
   readonly ttlMs: number;
   readonly stallMs: number;
   readonly teardown: Teardown;
+  /** Outputs that outlive the run. */
+  readonly keep: ReadonlySet<string>;
 }
 
 /**
@@ -67,17 +75,23 @@ export class OutputShelf {
 
   /** Puts an output on the shelf, for the tasks that will read it. */
   put(output: ShelvedOutput, consumers: readonly string[]): void {
-    const { renewals, ttlMs, stallMs } = this.#options;
-    const scope = new LeaseScope(renewals, { ttlMs, stallMs, policy });
-    this.#kept.push(scope);
-    const members = new Map(consumers.map((consumer) => [consumer, scope.join()]));
-    scope.add(output.lease);
-    const shelf = { ...output, scope, members };
-    // An attempt that failed between two of its outputs has left one here.
-    const replaced = this.#outputs.get(output.ref.name);
-    if (replaced !== undefined) this.#letGo(replaced);
-    this.#outputs.set(output.ref.name, shelf);
-    if (consumers.length === 0) this.#letGo(shelf);
+    const isKept = this.#options.keep.has(output.ref.name);
+    this.#put(output, isKept ? [...consumers, caller] : consumers, false);
+  }
+
+  /** Puts a lease of the caller's on the shelf. @throws FabricError `LEASE_EXPIRED`, `REVOKED`. */
+  lend(input: ShelvedOutput, consumers: readonly string[]): void {
+    if (consumers.length > 0) this.#put(input, consumers, true);
+  }
+
+  /** Hands the outputs that outlive the run over: they are no longer this shelf's. */
+  handOver(kept: KeptOutputs): void {
+    for (const [name, shelf] of this.#outputs) {
+      if (!shelf.members.has(caller) || !shelf.lease.isLive) continue;
+      this.#outputs.delete(name);
+      this.#options.ledger.keep(shelf.lease);
+      kept.offer(shelf, shelf.scope);
+    }
   }
 
   /** An output that an earlier task put here. */
@@ -112,8 +126,22 @@ export class OutputShelf {
     for (const shelf of this.#outputs.values()) this.#letGo(shelf);
   }
 
+  #put(output: ShelvedOutput, consumers: readonly (string | symbol)[], isForeign: boolean): void {
+    const { renewals, ttlMs, stallMs } = this.#options;
+    const scope = new LeaseScope(renewals, { ttlMs, stallMs, policy });
+    this.#kept.push(scope);
+    const members = new Map(consumers.map((consumer) => [consumer, scope.join()]));
+    scope.add(output.lease);
+    const shelf = { ...output, scope, members, isForeign };
+    // An attempt that failed between two of its outputs has left one here.
+    const replaced = this.#outputs.get(output.ref.name);
+    if (replaced !== undefined) this.#letGo(replaced);
+    this.#outputs.set(output.ref.name, shelf);
+    if (consumers.length === 0) this.#letGo(shelf);
+  }
+
   #letGo(shelf: Shelf): void {
-    if (this.#options.teardown === "eager") shelf.scope.release();
+    if (this.#options.teardown === "eager" && !shelf.isForeign) shelf.scope.release();
     else shelf.scope.end();
   }
 }

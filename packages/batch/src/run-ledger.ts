@@ -1,7 +1,7 @@
 /** The leases and bytes of one run, counted from the fabric's own events. */
 import type { Fabric, FabricEvent, MemLease } from "@selvage/fabric";
 
-/** How a run's leases ended. `fenced`: ended, but the bytes cannot be had back. `active`: still standing. */
+/** How a run's leases ended. `fenced`: ended, but the bytes cannot be had back. `active`: still standing, kept or not. */
 export interface LeaseCounts {
   readonly granted: number;
   readonly expired: number;
@@ -15,7 +15,7 @@ export interface LeaseCounts {
 export interface ByteCounts {
   readonly leased: number;
   readonly returned: number;
-  /** Taken over by the caller. */
+  /** In leases that outlive the run (option `keep`): the caller's. */
   readonly kept: number;
   readonly fenced: number;
   /** In leases that stand, or on their way back. */
@@ -37,6 +37,8 @@ export class RunLedger {
   readonly #origins = new Map<string, LeaseOrigin>();
   // Leases that stand, as far as was told.
   readonly #standing = new Map<string, MemLease>();
+  // Those that outlive the run, with their bytes.
+  readonly #kept = new Map<string, number>();
   readonly #tell: (event: FabricEvent, origin: LeaseOrigin) => void;
   readonly #unsubscribe: () => void;
   // Leases whose bytes are neither back nor fenced.
@@ -64,6 +66,14 @@ export class RunLedger {
     this.#tell({ type: "granted", ...about, atMs, expiresAtMs }, origin);
   }
 
+  /** A lease outlives the run: nobody waits for its end. */
+  keep(lease: MemLease): void {
+    const { leaseId, bytes } = lease;
+    if (!this.#standing.has(leaseId)) return;
+    this.#kept.set(leaseId, bytes);
+    this.#open--;
+  }
+
   /** True while a lease stands or its bytes are on their way back. */
   get isOpen(): boolean {
     return this.#open > 0;
@@ -75,12 +85,15 @@ export class RunLedger {
 
   bytes(): ByteCounts {
     const { leased, returned, fenced, peakLeased } = this.#bytes;
-    return { leased, returned, kept: 0, fenced, active: leased - returned - fenced, peakLeased };
+    const kept = [...this.#kept.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const active = leased - returned - kept - fenced;
+    return { leased, returned, kept, fenced, active, peakLeased };
   }
 
-  /** Releases every lease of the run that stands. */
-  releaseAll(): void {
-    for (const lease of [...this.#standing.values()]) lease.release();
+  /** Releases every lease of the run that stands; those that are kept only if `keptToo`. */
+  releaseAll(keptToo: boolean): void {
+    for (const [leaseId, lease] of [...this.#standing])
+      if (keptToo || !this.#kept.has(leaseId)) lease.release();
   }
 
   /** Stops listening. */
@@ -97,6 +110,8 @@ export class RunLedger {
       case "released":
       case "revoked":
         this.#leases[type]++;
+        // One that ends before it is taken is returned like any other.
+        if (this.#kept.delete(event.leaseId)) this.#open++;
         this.#standing.delete(event.leaseId);
         this.#live--;
         this.#liveBytes -= bytes;

@@ -9,6 +9,9 @@ import { ancestry, findCycle, levels } from "./topology.ts";
 /** A task of one graph. */
 export type TaskId = number & { readonly __unit: "task" };
 
+/** Who makes what a run is given from outside. */
+const GIVEN = -1;
+
 /**
  * Collects tasks and dependencies, and builds the plan.
  *
@@ -26,6 +29,7 @@ export type TaskId = number & { readonly __unit: "task" };
  */
 export class TaskGraph {
   readonly #tasks: TaskDef[] = [];
+  readonly #inputs: DataRef[] = [];
   readonly #edges: [TaskId, TaskId][] = [];
 
   /** Adds a task. Its name and data are checked by {@link build}. @throws FabricError `INVALID_ARGUMENT`. */
@@ -33,6 +37,15 @@ export class TaskGraph {
     checkTask(task);
     this.#tasks.push(task);
     return (this.#tasks.length - 1) as TaskId;
+  }
+
+  /**
+   * Declares data that each run is given from outside (option `inputs`): any task may read it.
+   * @throws FabricError `INVALID_ARGUMENT`.
+   */
+  addInput(ref: DataRef): void {
+    checkRef(ref, "the graph", "inputs");
+    this.#inputs.push(ref);
   }
 
   /** Lets `after` start only once `before` has succeeded. Adding it twice is adding it once. */
@@ -69,6 +82,7 @@ export class TaskGraph {
     return new ExecutionPlan(
       tasks,
       waves.map((wave) => wave.map((task) => names[task] as string)),
+      [...this.#inputs],
     );
   }
 
@@ -80,14 +94,17 @@ export class TaskGraph {
   // Which task makes each output.
   #producers(): Map<string, { readonly task: number; readonly ref: DataRef }> {
     const producers = new Map<string, { readonly task: number; readonly ref: DataRef }>();
-    const outputs = this.#tasks.flatMap((task, index) =>
+    const made = this.#tasks.flatMap((task, index) =>
       (task.outputs ?? []).map((ref) => ({ task: index, ref })),
     );
+    const outputs = [...this.#inputs.map((ref) => ({ task: GIVEN, ref })), ...made];
     refuseDuplicates(
       outputs.map(({ ref }) => ref.name),
       (name) => {
         const makers = outputs.filter(({ ref }) => ref.name === name);
-        const tasks = makers.map(({ task }) => `"${this.#tasks[task]?.name}"`);
+        const tasks = makers.map(({ task }) =>
+          task === GIVEN ? "the run's caller" : `"${this.#tasks[task]?.name}"`,
+        );
         return `output "${name}" is made twice, by ${tasks.join(" and ")}`;
       },
       "output",
@@ -110,7 +127,7 @@ export class TaskGraph {
       for (const ref of uniqueRefs(task.inputs ?? [])) {
         const producer = producers.get(ref.name);
         if (producer === undefined) missing.push(`${task.name}.${ref.name}`);
-        else if (!isAncestor(producer.task, index))
+        else if (producer.task !== GIVEN && !isAncestor(producer.task, index))
           missing.push(
             `${task.name}.${ref.name} (made by "${this.#tasks[producer.task]?.name}", not an ancestor)`,
           );
@@ -156,15 +173,17 @@ function checkRefs(task: TaskDef, key: "inputs" | "outputs"): void {
   const refs: unknown = task[key] ?? [];
   if (!Array.isArray(refs))
     throw invalidArgument(`task "${task.name}".${key}`, "an array of { name, format }", refs);
-  for (const ref of refs as unknown[]) {
-    if (typeof ref !== "object" || ref === null)
-      throw invalidArgument(`an entry of task "${task.name}".${key}`, "{ name, format }", ref);
-    const { name, format } = ref as Partial<DataRef>;
-    if (typeof name !== "string" || name === "")
-      throw invalidArgument(`a name in task "${task.name}".${key}`, "a name", name);
-    if (format === undefined || !DATA_FORMATS.includes(format))
-      throw invalidArgument(`format of "${name}"`, `one of ${DATA_FORMATS.join(", ")}`, format);
-  }
+  for (const ref of refs as unknown[]) checkRef(ref, `task "${task.name}"`, key);
+}
+
+function checkRef(ref: unknown, whose: string, key: "inputs" | "outputs"): void {
+  if (typeof ref !== "object" || ref === null)
+    throw invalidArgument(`an entry of ${whose}.${key}`, "{ name, format }", ref);
+  const { name, format } = ref as Partial<DataRef>;
+  if (typeof name !== "string" || name === "")
+    throw invalidArgument(`a name in ${whose}.${key}`, "a name", name);
+  if (format === undefined || !DATA_FORMATS.includes(format))
+    throw invalidArgument(`format of "${name}"`, `one of ${DATA_FORMATS.join(", ")}`, format);
 }
 
 function refuseDuplicates(
