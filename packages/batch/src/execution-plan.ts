@@ -1,5 +1,6 @@
 /** A checked graph, ready to run: as often as one likes. */
 import type { DataRef } from "./data-format.ts";
+import { drawMermaid } from "./report/mermaid.ts";
 import type { TaskDef } from "./task.ts";
 
 /** A task in its place. */
@@ -47,5 +48,27 @@ export class ExecutionPlan {
   /** How many tasks there are. */
   taskCount(): number {
     return this.tasks.length;
+  }
+
+  /**
+   * The plan as a Mermaid flowchart, for a page or a pull request: waves as subgraphs, edges with the names of the data
+   * that goes over them, what each task needs. The same plan gives the same text. Any name can be shown. Mermaid itself
+   * draws some 500 edges unless it is told to draw more.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { TaskGraph } from "selvage";
+   *
+   * const graph = new TaskGraph();
+   * const words = { name: "words", format: "raw" } as const;
+   * const read = graph.addTask({ name: "read", outputs: [words], run: () => ({ words: new Uint8Array(8) }) });
+   * const tally = graph.addTask({ name: "tally", inputs: [words], run: () => {} });
+   * graph.addDependency(read, tally);
+   * assert.match(graph.build().toMermaid(), /t0 -->\|"words"\| t1/);
+   * ```
+   */
+  toMermaid(): string {
+    return drawMermaid(this.tasks, this.#waves);
   }
 }

@@ -14,6 +14,8 @@ export type { AttemptError, ExecutionResult, TaskResult } from "./execution-resu
 export { Executor } from "./executor.ts";
 export type { KeptOutput, LeasedData } from "./kept-outputs.ts";
 export type { LeasedInputs } from "./leased-inputs.ts";
+export { criticalPath } from "./report/critical-path.ts";
+export type { CriticalPath, CriticalStep, TaskTimes } from "./report/critical-path.ts";
 export type {
   ExecutionEvent,
   LeaseEvent,

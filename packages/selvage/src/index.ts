@@ -4,12 +4,15 @@
  * @packageDocumentation
  */
 export {
+  criticalPath,
   DATA_FORMATS,
   EXECUTION_DEFAULTS,
   ExecutionPlan,
   TaskGraph,
   type AttemptError,
   type ByteCounts,
+  type CriticalPath,
+  type CriticalStep,
   type DataFormat,
   type DataRef,
   type DataShape,
@@ -38,6 +41,7 @@ export {
   type TaskOutput,
   type TaskResult,
   type TaskStatus,
+  type TaskTimes,
   type Teardown,
   type WaveEvent,
 } from "@selvage/batch";
