@@ -69,6 +69,6 @@ export class ExecutionPlan {
    * ```
    */
   toMermaid(): string {
-    return drawMermaid(this.tasks, this.#waves);
+    return drawMermaid(this.tasks, this.waves());
   }
 }

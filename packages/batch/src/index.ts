@@ -16,6 +16,10 @@ export type { KeptOutput, LeasedData } from "./kept-outputs.ts";
 export type { LeasedInputs } from "./leased-inputs.ts";
 export { criticalPath } from "./report/critical-path.ts";
 export type { CriticalPath, CriticalStep, TaskTimes } from "./report/critical-path.ts";
+export { RunRecorder } from "./report/run-recorder.ts";
+export type { RecordedAttempt, RecordedLease } from "./report/run-recorder.ts";
+export { runReport } from "./report/run-report.ts";
+export type { RunReportOptions } from "./report/run-report.ts";
 export type {
   ExecutionEvent,
   LeaseEvent,

@@ -29,9 +29,10 @@ export function drawMermaid(
       if (names === undefined) read.set(maker, [ref.name]);
       else names.push(ref.name);
     }
+    const needed = new Set(after);
     for (const [before, names] of read)
       lines.push(
-        `  ${edge(byName.get(before)?.id, byName.get(name)?.id, names, after.includes(before))}`,
+        `  ${edge(byName.get(before)?.id, byName.get(name)?.id, names, needed.has(before))}`,
       );
   }
   return `${lines.join("\n")}\n`;

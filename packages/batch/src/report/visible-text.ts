@@ -37,6 +37,35 @@ export function formatMs(ms: number): string {
   return `${minutes} min ${Math.round((ms - minutes * 60_000) / 1_000)} s`;
 }
 
+const dayMs = 86_400_000;
+
+/** A moment, given in milliseconds since the Unix epoch, as date and time in UTC. */
+export function formatUtc(atMs: number): string {
+  const days = Math.floor(atMs / dayMs);
+  const seconds = Math.floor((atMs - days * dayMs) / 1_000);
+  // Years begin in March here, so that a leap day is a year's last. 719,468 days are from 0000-03-01 to 1970-01-01; 400
+  // years always have 146,097.
+  const shifted = days + 719_468;
+  const era = Math.floor(shifted / 146_097);
+  const day = shifted - era * 146_097;
+  const year = Math.floor(
+    (day - Math.floor(day / 1_460) + Math.floor(day / 36_524) - Math.floor(day / 146_096)) / 365,
+  );
+  const dayOfYear = day - (365 * year + Math.floor(year / 4) - Math.floor(year / 100));
+  const month = Math.floor((5 * dayOfYear + 2) / 153);
+  const date = [
+    era * 400 + year + (month >= 10 ? 1 : 0),
+    month < 10 ? month + 3 : month - 9,
+    dayOfYear - Math.floor((153 * month + 2) / 5) + 1,
+  ];
+  const time = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return `${date.map(twoDigits).join("-")} ${time.map(twoDigits).join(":")} UTC`;
+}
+
+function twoDigits(part: number): string {
+  return String(part).padStart(2, "0");
+}
+
 const units = ["bytes", "KiB", "MiB", "GiB", "TiB"] as const;
 
 /** A number of bytes, for people. */
