@@ -189,6 +189,37 @@ function walkLong(walk: Walk, head: number): void {
   }
 }
 
+/** Where the value ends that begins at `at`, in bytes that are known to be whole MessagePack. Some 3 ns an element. */
+export function skipMsgpack(bytes: Uint8Array, at: number): number {
+  let next = at;
+  for (let left = 1; left > 0; left--) {
+    const head = bytes[next++] as number;
+    if (head < 0x80 || head >= 0xe0) continue;
+    if (head < 0x90) left += (head & 0x0f) * 2;
+    else if (head < 0xa0) left += head & 0x0f;
+    else if (head < 0xc0) next += head & 0x1f;
+    else if (head >= FIRST_FIXED && head < FIRST_FIXED + fixedSizes.length)
+      next += fixedSizes[head - FIRST_FIXED] as number;
+    else if (head >= 0xd4 && head <= 0xd8) next += 1 + (1 << (head - 0xd4));
+    else if (head >= 0xc4) {
+      const size = lengthBytes(head);
+      let length = 0;
+      for (let byte = 0; byte < size; byte++) length = length * 256 + (bytes[next++] as number);
+      if (head >= 0xde) left += length * 2;
+      else if (head >= 0xdc) left += length;
+      else next += length + (head >= 0xc7 && head <= 0xc9 ? 1 : 0);
+    }
+  }
+  return next;
+}
+
+// Bytes of the length after the head of a text, bytes, an extension, a list or a map.
+function lengthBytes(head: number): number {
+  if (head >= 0xdc) return 2 << ((head - 0xdc) & 1);
+  if (head >= 0xd9) return 1 << (head - 0xd9);
+  return 1 << ((head - 0xc4) % 3);
+}
+
 // Seconds, with nanoseconds of less than a second: of 32 bits, of 34 with 30 before them, or of 64 with 32 before them.
 function isDate(view: DataView, at: number, bytes: number): boolean {
   if (bytes === 4) return true;

@@ -1,5 +1,12 @@
 /** The ends of the edges between stages' threads, on whichever thread they are. */
-import { describe, FabricError, isFabricError, type MemLease } from "@selvage/fabric";
+import {
+  describe,
+  FabricError,
+  isFabricError,
+  toWire,
+  type FabricErrorWire,
+  type MemLease,
+} from "@selvage/fabric";
 import type { QueueLocator } from "@selvage/fence";
 import {
   RelocatableQueueEdge,
@@ -10,10 +17,13 @@ import {
   type EdgeWriter,
 } from "@selvage/pipeline";
 import { FabricQueue } from "./fabric-queue.ts";
-import { parcelCodec, type Parcel, type RingShape } from "./stage-messages.ts";
+import { frameCodec, frameShape, numberAt, type Frame } from "./stage-frames.ts";
+import type { RingShape } from "./stage-messages.ts";
 
 /** How often an end looks around: how soon an acknowledgement gets from one stage to the one before. In milliseconds. */
 const tickMs = 4;
+
+const records = { records: true };
 
 /** How long a stage works without a turn of the event loop, in milliseconds: edges want one to move. */
 const turnMs = 5;
@@ -38,18 +48,21 @@ export type HearEdge = (event: EdgeEvent) => void;
  */
 export async function openProducer(
   { writer, acquire, resolve, renewals }: ProducerPlace,
-  { capacity, stride }: RingShape,
+  shape: RingShape,
   from: number,
   onEvent: HearEdge,
-): Promise<RelocatableQueueEdge<Parcel>> {
+): Promise<RelocatableQueueEdge<Frame>> {
+  const { capacity, stride, window } = frameShape(shape);
+  const codec = frameCodec(shape.stride);
   for (let tries = 1; ; tries++) {
     try {
-      const lease = await acquire(FabricQueue.bytesFor(capacity, stride));
-      const queue = new FabricQueue<Parcel>(lease, capacity, stride, parcelCodec);
+      const lease = await acquire(FabricQueue.bytesFor(capacity, stride, records));
+      const queue = new FabricQueue<Frame>(lease, capacity, stride, codec, records);
       const locator = RelocatableQueueEdge.locatorOf(queue);
       await writer.publish(locator);
       return new RelocatableQueueEdge(queue, locator, writer, {
         from,
+        window,
         acquire,
         resolve,
         tickMs,
@@ -71,12 +84,14 @@ export async function openConsumer(
   reader: EdgeReader,
   resolve: (locator: QueueLocator) => MemLease | Promise<MemLease>,
   onEvent: HearEdge,
+  stride: number,
   signal?: AbortSignal,
-): Promise<RelocatableQueueEdge<Parcel> | number> {
+): Promise<RelocatableQueueEdge<Frame> | number> {
+  const codec = frameCodec(stride);
   for (;;) {
     try {
       return await RelocatableQueueEdge.attach(fabric, reader, {
-        codec: parcelCodec,
+        codec,
         acknowledge: "manual",
         timeoutMs: Infinity,
         resolve,
@@ -93,17 +108,66 @@ export async function openConsumer(
   }
 }
 
-/** Pushes, and waits for room. @throws FabricError as `RelocatableQueueEdge.send`; the signal's reason. */
-export async function put(
-  edge: RelocatableQueueEdge<Parcel>,
-  parcel: Parcel,
+/** Sends a frame, waiting for room. @throws FabricError as `RelocatableQueueEdge.send`; the signal's reason. */
+async function put(
+  edge: RelocatableQueueEdge<Frame>,
+  frame: Frame,
   signal?: AbortSignal,
 ): Promise<void> {
-  if (!edge.push(parcel)) await edge.send(parcel, signal === undefined ? {} : { signal });
+  if (!edge.push(frame)) await edge.send(frame, signal === undefined ? {} : { signal });
 }
 
-/** Whether it is the item that an edge does not take, and not the edge that is over. */
-export function isOfItem(error: unknown): boolean {
+/**
+ * Sends a frame of `stage`'s. True unless there is a failure in it, or is one now because the edge does not take an item: then what is
+ * before that one goes, and nothing may follow. @throws FabricError as `RelocatableQueueEdge.send`; the signal's reason.
+ */
+export async function sendFrame(
+  edge: RelocatableQueueEdge<Frame>,
+  stage: string,
+  frame: Frame,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  try {
+    await put(edge, frame, signal);
+    return frame.failure === undefined;
+  } catch (error) {
+    if (!isOfItem(error)) throw error;
+    await put(edge, cutOff(stage, frame, error), signal);
+    return false;
+  }
+}
+
+// What can be sent instead of a frame that cannot.
+function cutOff(stage: string, frame: Frame, error: unknown): Frame {
+  const index = isFabricError(error) ? error.details["index"] : undefined;
+  const { failure, values, offsets } = frame;
+  // Items that fit, and a failure that does not: it goes without what caused it.
+  if (typeof index !== "number") return { ...frame, failure: failure && shorter(failure) };
+  const sequence = numberAt(frame, index);
+  return {
+    first: frame.first,
+    count: sequence - frame.first,
+    values: values.slice(0, index),
+    offsets: offsets?.slice(0, index),
+    failure: shorter(toWire(itemError(stage, sequence, error))),
+  };
+}
+
+/** A failure for which there is room in any frame. */
+function shorter(failure: FabricErrorWire): FabricErrorWire {
+  const { message, details } = failure;
+  const { stage = null, sequence = null } = details;
+  return {
+    ...failure,
+    message: message.slice(0, 200),
+    details: { stage, sequence },
+    cause: null,
+    stack: null,
+  };
+}
+
+// Whether it is an item that an edge does not take, and not the edge that is over.
+function isOfItem(error: unknown): boolean {
   return isFabricError(error) && (error.code === "CAPACITY_EXCEEDED" || error.code === "ENCODE");
 }
 
@@ -122,6 +186,23 @@ export function itemError(
     { ...known?.details, stage, sequence },
     { cause: thrown },
   );
+}
+
+/** Waits for whichever of an end's bells rings first; one that has not rung is waited for the next time. */
+export class Bells {
+  readonly #waits = new Map<string, Promise<void>>();
+
+  /** Resolves when one of the promises does, or did before: each name's is asked for where none is under way. */
+  async any(bells: Readonly<Record<string, () => Promise<void>>>): Promise<void> {
+    for (const [name, wait] of Object.entries(bells)) {
+      if (this.#waits.has(name)) continue;
+      this.#waits.set(
+        name,
+        wait().finally(() => this.#waits.delete(name)),
+      );
+    }
+    await Promise.race(this.#waits.values());
+  }
 }
 
 /** Gives the event loop a turn now and then. */

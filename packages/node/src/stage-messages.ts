@@ -1,28 +1,13 @@
-/** What crosses the edges between stages' threads, and what a stage's thread and its owner say to each other. */
+/** What a stage's thread and its owner say to each other. */
 import type { MessagePort } from "node:worker_threads";
-import type { Codec, FabricErrorWire } from "@selvage/fabric";
+import type { FabricErrorWire } from "@selvage/fabric";
 import type { EdgeEvent } from "@selvage/pipeline";
-import { msgpackCodec } from "./msgpack-codec.ts";
 
-/** In place of an item that a stage has left out: every number is there on every edge. */
-export const LEFT_OUT = 0;
-/** An item. */
-export const ITEM = 1;
-/** What a stage has failed with, at the number of the item: what is before it arrives, nothing after it does. */
-export const FAILURE = 2;
-
-/** What crosses an edge. The number is the edge's. */
-export type Parcel =
-  | readonly [kind: typeof LEFT_OUT]
-  | readonly [kind: typeof ITEM, value: unknown]
-  | readonly [kind: typeof FAILURE, error: FabricErrorWire];
-
-/** How it crosses. */
-export const parcelCodec: Codec<Parcel> = msgpackCodec<Parcel>();
-
-/** What each ring of a run is like. */
+/** What each edge of a run holds. */
 export interface RingShape {
+  /** Items that are not acknowledged, at most. */
   readonly capacity: number;
+  /** The longest item's bytes. */
   readonly stride: number;
 }
 
@@ -35,8 +20,8 @@ export interface StageWorkerData {
   readonly shape: RingShape;
   readonly input: MessagePort;
   readonly output: MessagePort;
-  /** Calls of the stage's function, and results that were undefined. */
-  readonly counts: BigUint64Array<SharedArrayBuffer>;
+  /** Calls of the stage's function, and results that were undefined. One thread writes, and is read when it has ended. */
+  readonly counts: Float64Array<SharedArrayBuffer>;
 }
 
 /** Of {@link StageWorkerData.counts}. */

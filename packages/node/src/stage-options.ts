@@ -68,9 +68,9 @@ export interface StageThreadsOptions<T, R> {
   readonly from?: number;
   /** Where the rings are leased: room for three rings an edge and `HandoffWriter.BLOCKS` blocks. Default: one of its own. */
   readonly fabric?: Fabric;
-  /** Items that a ring holds. Default 1,024. */
+  /** Items of an edge that are not acknowledged, at most: what is made again after a death. Default 4,096. */
   readonly capacity?: number;
-  /** Longest item as MessagePack has it, in bytes, with a few beside it. Default 1,024. */
+  /** Longest item as MessagePack has it, in bytes. A ring has room for up to 256 of them. Default 1,024. */
   readonly stride?: number;
   /** TTL of the rings' leases, in milliseconds. Default 30,000. */
   readonly leaseMs?: number;
@@ -95,7 +95,7 @@ export interface ThreadStageResult {
   readonly leftOut: number;
 }
 
-/** What became of an edge: of all ends that it has had. */
+/** What became of an edge: of all ends that it has had. Counts are of frames: of 1 to 64 items, as many as a stage takes 2 ms for. */
 export interface ThreadEdgeResult extends Pick<
   EdgeStats,
   "generation" | "rebinds" | "replayed" | "dropped" | "lost" | "stallMsMax"

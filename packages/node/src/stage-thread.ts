@@ -32,7 +32,7 @@ export interface StageSurroundings {
 export class StageThread {
   readonly stage: ThreadStage;
   readonly #around: StageSurroundings;
-  readonly #counts = new BigUint64Array(new SharedArrayBuffer(16));
+  readonly #counts = new Float64Array(new SharedArrayBuffer(16));
   #worker: Worker | undefined;
   // Whether it has loaded its module.
   #isReady = false;
@@ -94,8 +94,8 @@ export class StageThread {
     return {
       name: this.stage.name,
       restarts: this.#restarts,
-      calls: Number(Atomics.load(this.#counts, CALLS)),
-      leftOut: Number(Atomics.load(this.#counts, LEAVINGS)),
+      calls: this.#counts[CALLS] ?? 0,
+      leftOut: this.#counts[LEAVINGS] ?? 0,
     };
   }
 

@@ -4,16 +4,16 @@ import {
   fromWire,
   invalidArgument,
   isFabricError,
-  toWire,
   type BlockLease,
 } from "@selvage/fabric";
 import { HandoffWriter } from "@selvage/fence";
 import { RenewalManager, resolveRetryPolicy, type RetryPolicy } from "@selvage/leasekit";
 import { EDGE_LEASE_MS, type RelocatableQueueEdge } from "@selvage/pipeline";
 import { Fabric } from "./fabric.ts";
-import { isOfItem, itemError, openConsumer, openProducer, put, Turns } from "./stage-ends.ts";
+import { itemError, openConsumer, openProducer } from "./stage-ends.ts";
+import { frameShape, numberAt, type Frame } from "./stage-frames.ts";
 import { StageLink } from "./stage-link.ts";
-import { FAILURE, ITEM, type EdgeSide, type Parcel, type RingShape } from "./stage-messages.ts";
+import type { EdgeSide, RingShape } from "./stage-messages.ts";
 import type {
   NumberedItem,
   StageThreadsEvent,
@@ -21,6 +21,8 @@ import type {
   StageThreadsResult,
   StageThreadsRun,
 } from "./stage-options.ts";
+import { StagePace } from "./stage-pace.ts";
+import { SourcePump } from "./stage-source.ts";
 import { StageThread } from "./stage-thread.ts";
 
 /** Most items that a sink gets at once. */
@@ -74,7 +76,7 @@ interface Checked {
 function check<T, R>(options: StageThreadsOptions<T, R>): Checked {
   if (typeof options !== "object" || options === null)
     throw invalidArgument("options", "{ source, stages, sink }", options);
-  const { source, stages, sink, fabric, capacity = 1_024, stride = 1_024, from = 0 } = options;
+  const { source, stages, sink, fabric, capacity = 4_096, stride = 1_024, from = 0 } = options;
   const { leaseMs = EDGE_LEASE_MS, restart = {} } = options;
   if (!isIterable(source)) throw invalidArgument("source", "an iterable or async iterable", source);
   if (typeof sink !== "function") throw invalidArgument("sink", "a function", sink);
@@ -131,7 +133,8 @@ class Run<T, R> {
   readonly #ends: Disposable[] = [];
   readonly #over = new AbortController();
   #outcome: Pick<StageThreadsResult, "status" | "error"> | undefined;
-  #itemsIn = 0;
+  #source: SourcePump | undefined;
+  readonly #pace: StagePace;
   #itemsOut = 0;
   // Numbers that the sink is done with.
   #reached = 0;
@@ -141,6 +144,8 @@ class Run<T, R> {
     this.#checked = checked;
     this.#fabric = options.fabric ?? Fabric.open();
     this.#renewals = new RenewalManager(this.#fabric);
+    const { itemsMax } = frameShape(checked.shape);
+    this.#pace = new StagePace(itemsMax, () => performance.now());
   }
 
   async run(): Promise<StageThreadsResult> {
@@ -158,7 +163,7 @@ class Run<T, R> {
     }
     return {
       ...(this.#outcome ?? { status: "succeeded", error: undefined }),
-      itemsIn: this.#itemsIn,
+      itemsIn: this.#source?.taken ?? 0,
       itemsOut: this.#itemsOut,
       stages: this.#threads.map((thread) => thread.result()),
       edges: this.#links.map((link) => link.result()),
@@ -223,40 +228,17 @@ class Run<T, R> {
     const { source } = this.#options;
     const { shape, from } = this.#checked;
     const link = this.#linkAt(0);
-    const edge = await openProducer(link.place(), shape, from, this.#hears(link, "producer"));
+    const edge = await openProducer(link.place(), shape, 0, this.#hears(link, "producer"));
     this.#ends.push(edge);
     if (this.#isOver) return edge[Symbol.dispose]();
     const { signal } = this.#over;
-    const items = iteratorOf<T>(source);
-    signal.addEventListener("abort", () => void giveBack(items));
-    const turns = new Turns();
-    for (let sequence = from; !this.#isOver; sequence++) {
-      const parcel = await read(items, sequence);
-      if (parcel === undefined) break;
-      const isItem = await this.#send(edge, parcel, sequence);
-      if (!isItem) return;
-      this.#itemsIn++;
-      if (turns.isDue) await turns.take();
-    }
-    // The sink says when the run is over; until then this end keeps what is not acknowledged.
-    if (!this.#isOver) await edge.close({ signal });
-  }
-
-  // False where nothing may follow.
-  async #send(
-    edge: RelocatableQueueEdge<Parcel>,
-    parcel: Parcel,
-    sequence: number,
-  ): Promise<boolean> {
-    const { signal } = this.#over;
+    const itemsMax = (): number => this.#pace.itemsMax;
+    this.#source = new SourcePump(edge, { from, itemsMax, signal });
     try {
-      await put(edge, parcel, signal);
-      return parcel[0] === ITEM;
+      // The sink says when the run is over; until then this end keeps what is not acknowledged.
+      if (await this.#source.pump(source)) await edge.close({ signal });
     } catch (error) {
-      if (this.#isOver) return false;
-      if (!isOfItem(error)) throw error;
-      await put(edge, failure(sequence, error), signal);
-      return false;
+      if (!this.#isOver) throw error;
     }
   }
 
@@ -266,9 +248,10 @@ class Run<T, R> {
     const { signal } = this.#over;
     const hear = this.#hears(link, "consumer");
     const resolve = link.place().resolve;
-    let edge: RelocatableQueueEdge<Parcel> | number;
+    const { stride } = this.#checked.shape;
+    let edge: RelocatableQueueEdge<Frame> | number;
     try {
-      edge = await openConsumer(this.#fabric, link.reader(), resolve, hear, signal);
+      edge = await openConsumer(this.#fabric, link.reader(), resolve, hear, stride, signal);
     } catch (error) {
       if (this.#isOver) return;
       throw error;
@@ -277,30 +260,33 @@ class Run<T, R> {
     this.#ends.push(edge);
     while (!this.#isOver && !edge.isOver) {
       const batch: NumberedItem<R>[] = [];
-      const failed = await this.#take(edge, batch);
+      const { next, failed } = await this.#take(edge, batch);
       if (this.#isOver) return;
       if (batch.length > 0) await this.#sink(batch, link.name);
       this.#itemsOut += batch.length;
-      this.#reached = edge.sequence + 1;
       edge.acknowledge();
+      if (next > this.#reached) this.#pace.reach((this.#reached = next));
       if (failed !== undefined) return this.#fail(failed);
     }
   }
 
-  // Up to a batch; waits only for its first. Returns what a stage has failed with, once that is next.
+  // Up to a batch; waits only for its first. Returns what number is next, and what a stage has failed with there.
   async #take(
-    edge: RelocatableQueueEdge<Parcel>,
+    edge: RelocatableQueueEdge<Frame>,
     batch: NumberedItem<R>[],
-  ): Promise<Error | undefined> {
-    let parcel = edge.pop() ?? (await edge.popAsync({ timeoutMs: idleMs }));
-    for (let taken = 1; parcel !== undefined; taken++) {
-      const { sequence } = edge;
-      if (parcel[0] === FAILURE) return fromWire(parcel[1]);
-      if (parcel[0] === ITEM) batch.push({ sequence, value: parcel[1] as R });
-      if (taken === batchMax) break;
-      parcel = edge.pop();
+  ): Promise<{ readonly next: number; readonly failed?: Error }> {
+    let next = this.#reached;
+    const { itemsMax } = frameShape(this.#checked.shape);
+    let frame = edge.pop() ?? (await edge.popAsync({ timeoutMs: idleMs }));
+    while (frame !== undefined) {
+      for (let index = 0; index < frame.values.length; index++)
+        batch.push({ sequence: numberAt(frame, index), value: frame.values[index] as R });
+      next = frame.first + frame.count;
+      if (frame.failure !== undefined) return { next, failed: fromWire(frame.failure) };
+      if (batch.length + itemsMax > batchMax) break;
+      frame = edge.pop();
     }
-    return undefined;
+    return { next };
   }
 
   async #sink(batch: readonly NumberedItem<R>[], edge: string): Promise<void> {
@@ -354,43 +340,5 @@ class Run<T, R> {
     } catch {
       // Whoever listens must not stop the run.
     }
-  }
-}
-
-// The source's next item, or what it has failed with; undefined at its end.
-async function read(
-  items: Iterator<unknown> | AsyncIterator<unknown>,
-  sequence: number,
-): Promise<Parcel | undefined> {
-  try {
-    const next = items.next();
-    const { done, value } = isPromise(next) ? await next : next;
-    return done === true ? undefined : [ITEM, value];
-  } catch (error) {
-    return failure(sequence, error);
-  }
-}
-
-function failure(sequence: number, error: unknown): Parcel {
-  const { message, ...wire } = toWire(itemError("source", sequence, error, "DISCONNECTED"));
-  // Room for it is in any ring that has room for an item.
-  return [FAILURE, { ...wire, message: message.slice(0, 200), cause: null, stack: null }];
-}
-
-function iteratorOf<T>(source: Iterable<T> | AsyncIterable<T>): Iterator<T> | AsyncIterator<T> {
-  return Symbol.asyncIterator in source
-    ? source[Symbol.asyncIterator]()
-    : source[Symbol.iterator]();
-}
-
-function isPromise<V>(value: V | PromiseLike<V>): value is PromiseLike<V> {
-  return typeof (value as Partial<PromiseLike<V>>).then === "function";
-}
-
-async function giveBack(items: Iterator<unknown> | AsyncIterator<unknown>): Promise<void> {
-  try {
-    await items.return?.();
-  } catch {
-    // The run is over: nobody is there to hear of it.
   }
 }

@@ -8,41 +8,38 @@ import { assert, FabricError, toWire } from "@selvage/fabric";
 import type { EdgeEvent, RelocatableQueueEdge } from "@selvage/pipeline";
 import { edgePort, type EdgePort } from "./edge-port.ts";
 import {
-  isOfItem,
+  Bells,
   itemError,
   openConsumer,
   openProducer,
-  put,
+  sendFrame,
   Turns,
   type HearEdge,
 } from "./stage-ends.ts";
+import { numberAt, type Frame } from "./stage-frames.ts";
 import {
   CALLS,
-  FAILURE,
-  ITEM,
   LEAVINGS,
-  LEFT_OUT,
   type EdgeSide,
   type FromStage,
-  type Parcel,
   type StageWorkerData,
 } from "./stage-messages.ts";
-import type { ThreadStageContext, ThreadStageFunction } from "./stage-options.ts";
+import type { ThreadStageFunction } from "./stage-options.ts";
 
 const task = workerData as StageWorkerData;
 const { stage, restarts, counts } = task;
 
-/** How long it waits for an item before it looks what has been acknowledged, in milliseconds. */
-const idleMs = 5;
+/** How often it looks around when it is done, in milliseconds. */
+const idleMs = 20;
 
-/** Items between two looks at what has been acknowledged. */
-const lookEvery = 64;
+/** Items between two looks at the clock. */
+const lookEvery = 8;
 
 // It stays until its owner ends it: nothing else that it waits for keeps a thread.
 parentPort?.on("message", () => {});
 
 type Stage = ThreadStageFunction<unknown>;
-type Edge = RelocatableQueueEdge<Parcel>;
+type Edge = RelocatableQueueEdge<Frame>;
 
 function tell(message: FromStage): void {
   parentPort?.postMessage(message);
@@ -72,72 +69,77 @@ async function openOutput(port: EdgePort, from: number): Promise<Edge> {
   return openProducer({ writer, acquire, resolve, renewals }, task.shape, from, hears("producer"));
 }
 
-// All whose results have been acknowledged, and no more.
-function passOn(input: Edge, output: Edge): void {
-  const upTo = output.nextSequence - output.stats().unacknowledged - 1;
-  if (upTo >= 0 && upTo <= input.sequence) input.acknowledge(upTo);
+// All whose results have been acknowledged, and no more. Whether that is all there are.
+function passOn(input: Edge, output: Edge): boolean {
+  const { acknowledgedTo: to } = output;
+  if (to > 0 && to <= input.sequence + 1) input.acknowledge(to - 1);
+  return to === output.nextSequence;
 }
 
-async function make(body: Stage, value: unknown, sequence: number): Promise<Parcel> {
-  const context: ThreadStageContext = { stage, sequence, restarts };
-  try {
-    Atomics.add(counts, CALLS, 1n);
-    const made = body(value, context);
-    const result = isPromise(made) ? await made : made;
-    if (result !== undefined) return [ITEM, result];
-    Atomics.add(counts, LEAVINGS, 1n);
-    return [LEFT_OUT];
-  } catch (thrown) {
-    return [FAILURE, toWire(itemError(stage, sequence, thrown))];
+// What the module makes of a frame's items, in a frame of the same numbers.
+async function make(body: Stage, frame: Frame, turns: Turns): Promise<Frame> {
+  const { first, count } = frame;
+  const values: unknown[] = [];
+  const kept: number[] = [];
+  for (let index = 0; index < frame.values.length; index++) {
+    const sequence = numberAt(frame, index);
+    try {
+      counts[CALLS] = (counts[CALLS] as number) + 1;
+      const made = body(frame.values[index], { stage, sequence, restarts });
+      const result = isPromise(made) ? await made : made;
+      if (result === undefined) counts[LEAVINGS] = (counts[LEAVINGS] as number) + 1;
+      else {
+        values.push(result);
+        kept.push(sequence - first);
+      }
+    } catch (thrown) {
+      const failure = toWire(itemError(stage, sequence, thrown));
+      return { first, count: sequence - first, values, offsets: offsetsOf(kept), failure };
+    }
+    if (sequence % lookEvery === 0 && turns.isDue) await turns.take();
   }
+  const offsets = values.length === count ? undefined : offsetsOf(kept);
+  return { first, count, values, offsets, failure: frame.failure };
+}
+
+function offsetsOf(kept: readonly number[]): Uint8Array {
+  return Uint8Array.from(kept);
 }
 
 function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as Partial<PromiseLike<unknown>> | undefined)?.then === "function";
-}
-
-// Sends a result on; true unless it is a failure, or is one now because the edge does not take it.
-async function send(output: Edge, parcel: Parcel, sequence: number): Promise<boolean> {
-  try {
-    await put(output, parcel);
-    return parcel[0] !== FAILURE;
-  } catch (error) {
-    if (!isOfItem(error)) throw error;
-    // A failure that does not fit goes without what caused it.
-    const failure =
-      parcel[0] === FAILURE
-        ? { ...parcel[1], message: `Stage "${stage}" failed`, details: { stage, sequence } }
-        : toWire(itemError(stage, sequence, error));
-    await put(output, [FAILURE, { ...failure, cause: null, stack: null }]);
-    return false;
-  }
+  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === "function";
 }
 
 // Until its owner ends the thread: what comes of its results is passed on to the stage before.
-async function stay(input: Edge | undefined, output: Edge): Promise<never> {
+async function stay(input: Edge, output: Edge): Promise<never> {
   for (;;) {
-    if (input !== undefined) passOn(input, output);
-    await sleep(1);
+    // Where nothing is left, nothing rings.
+    if (passOn(input, output)) await sleep(idleMs);
+    else await output.acknowledgedSoon();
   }
 }
 
 async function closed(input: Edge | undefined, output: Edge): Promise<never> {
+  if (input === undefined) return output.close().then(() => new Promise<never>(() => {}));
   const [never] = await Promise.all([stay(input, output), output.close()]);
   return never;
 }
 
 async function serve(body: Stage, before: EdgePort, after: EdgePort): Promise<never> {
   assert(before.reader !== undefined, "a stage's input has a reader");
-  const input = await openConsumer(before, before.reader, before.leaseAt, hears("consumer"));
+  const { reader, leaseAt } = before;
+  const input = await openConsumer(before, reader, leaseAt, hears("consumer"), task.shape.stride);
   if (typeof input === "number") return closed(undefined, await openOutput(after, input));
   const turns = new Turns();
+  const bells = new Bells();
   let output: Edge | undefined;
   let next = 0;
   for (;;) {
-    const parcel = input.pop() ?? (await input.popAsync({ timeoutMs: idleMs }));
-    if (parcel === undefined) {
+    if (output !== undefined) passOn(input, output);
+    const frame = input.pop();
+    if (frame === undefined) {
       if (input.isOver) break;
-      if (output !== undefined) passOn(input, output);
+      await soon(bells, input, output);
       continue;
     }
     const { sequence } = input;
@@ -145,14 +147,21 @@ async function serve(body: Stage, before: EdgePort, after: EdgePort): Promise<ne
       next = sequence;
       output = await openOutput(after, next);
     }
-    // Results have their items' numbers, so none may be left out.
+    // What is made of a frame has its number, so none may be left out.
     assert(sequence === next++, "an edge leaves out no number", sequence);
-    const made = parcel[0] === ITEM ? await make(body, parcel[1], sequence) : parcel;
-    if (!(await send(output, made, sequence))) return stay(input, output);
-    if (next % lookEvery === 0) passOn(input, output);
+    const made = await make(body, frame, turns);
+    if (!(await sendFrame(output, stage, made))) return stay(input, output);
     if (turns.isDue) await turns.take();
   }
   return closed(input, output ?? (await openOutput(after, input.sequence + 1)));
+}
+
+// There may be a frame, or something to pass on.
+function soon(bells: Bells, input: Edge, output: Edge | undefined): Promise<void> {
+  const item = (): Promise<void> => input.itemSoon();
+  return bells.any(
+    output === undefined ? { item } : { item, dealt: () => output.acknowledgedSoon() },
+  );
 }
 
 try {
