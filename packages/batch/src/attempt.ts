@@ -1,6 +1,7 @@
 /** One attempt of a task, seen from the thread that owns the fabric: here or on a worker thread. */
 import {
   FabricError,
+  isFabricError,
   OWNER_THREAD,
   type DecodeBudget,
   type Fabric,
@@ -49,6 +50,8 @@ export class Attempt {
   #running: RunningTask | undefined;
   // Why an input could not be held when the body started.
   #notHeld: { readonly why: unknown } | undefined;
+  // Its work does not count any more, but it may still read what it was lent.
+  #isRefused = false;
   // Whatever the body still does once this is set is not the run's any more.
   #isOver = false;
 
@@ -65,7 +68,7 @@ export class Attempt {
       const committed = isModule(run)
         ? await this.#runThere(run, inputs)
         : await this.#runHere(run, inputs);
-      if (this.#isOver) throw lost(task.name, "it was given up");
+      if (this.#isOver || this.#isRefused) throw lost(task.name, "it was given up");
       return this.#take(committed);
     } finally {
       this.#finish();
@@ -75,13 +78,29 @@ export class Attempt {
   /** Tells the body to stop. A body on this thread sees `reason`, one on another thread an `AbortError`. */
   abort(reason: unknown): void {
     this.#parts.abort.abort(reason);
-    this.#running?.abort(abortMessage);
+    this.#running?.abort(isFabricError(reason) ? reason.message : abortMessage);
   }
 
-  /** Gives the attempt up: a worker thread is ended; a body on this thread is left to itself, its results refused. */
+  /** Tells the body to stop, and refuses whatever it still makes. */
+  refuse(reason: unknown): void {
+    this.#isRefused = true;
+    this.abort(reason);
+  }
+
+  /**
+   * Gives the attempt up: a worker thread is ended, and what it leased is revoked; a body on this thread is left to
+   * itself, its results refused.
+   */
   giveUp(): void {
     this.#running?.terminate();
+    // The bytes stay where they are until the thread has gone: they are pinned.
+    if (this.#running !== undefined) for (const lease of this.#allocations) lease?.revoke();
     this.#finish();
+  }
+
+  /** Bytes that the attempt has leased, and not committed. */
+  get leasedBytes(): number {
+    return this.#allocations.reduce((sum, lease) => sum + (lease?.bytes ?? 0), 0);
   }
 
   #input(name: string): ShelvedOutput {

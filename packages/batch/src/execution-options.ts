@@ -1,7 +1,6 @@
 /** What a run is told, and what it needs of its host. */
 import {
   checkTtl,
-  describe,
   FabricError,
   invalidArgument,
   resolveBudget,
@@ -15,6 +14,8 @@ import { STALL_MS_DEFAULT, type RenewalManager, type TaskRunner } from "@selvage
 import type { CodecPorts } from "./data-codecs.ts";
 import type { ExecutionEvent } from "./run-events.ts";
 import type { LeasedInputs } from "./leased-inputs.ts";
+import type { Schedule } from "./run-machine.ts";
+import { TIMER_MS_MAX } from "./task.ts";
 
 /** `"expiry"`: intermediate leases end at their TTL. `"eager"`: they are released when the last consumer ends. */
 export type Teardown = "expiry" | "eager";
@@ -32,8 +33,16 @@ export interface ExecutorOptions {
   readonly stallMs?: number;
   /** Cancels the run: running attempts are told, and given up after `graceMs`. */
   readonly signal?: AbortSignalLike;
-  /** How long a cancelled attempt may take to end, in milliseconds. Default 1,000. */
+  /** How long an attempt that was told to end may take for it, in milliseconds. Default 1,000. */
   readonly graceMs?: number;
+  /** How long the run may take until its last outcome, in milliseconds. Then it ends as if cancelled, as `timedOut`. */
+  readonly timeoutMs?: number;
+  /** Stops the run at the first failure: what runs is told, what has not started is cancelled. Default false. */
+  readonly failFast?: boolean;
+  /** Most attempts at a time. Default 1,024: a plan of a million tasks does not start them all at once. */
+  readonly maxConcurrency?: number;
+  /** How many units there are of what tasks `use`, by name. What is not here is not limited. */
+  readonly limits?: Readonly<Record<string, number>>;
   /** Called with every event, synchronously. What it throws ends the run. */
   readonly onEvent?: (event: ExecutionEvent) => void;
   /** Outputs that outlive the run: see `ExecutionResult.keep`. Only with a `fabric`. */
@@ -42,8 +51,8 @@ export interface ExecutorOptions {
   readonly inputs?: LeasedInputs;
   /** What decoding one input (json, msgpack) may cost, and so what encoding one output may. Default: `DECODE_BUDGET`. */
   readonly budget?: DecodeBudget;
-  /** How tasks are started. Only `"waves"` is here. */
-  readonly schedule?: "waves";
+  /** When tasks start: by waves, with a barrier between, or each when those before it have succeeded. Default `"waves"`. */
+  readonly schedule?: Schedule;
   /** Whether outputs beyond the memory spill to blocks. Only false is here. */
   readonly spill?: false;
 }
@@ -54,6 +63,9 @@ export interface ResolvedExecution {
   readonly teardown: Teardown;
   readonly stallMs: number;
   readonly graceMs: number;
+  readonly schedule: Schedule;
+  readonly maxConcurrency: number;
+  readonly failFast: boolean;
 }
 
 /** The defaults of {@link ExecutorOptions}. */
@@ -62,6 +74,9 @@ export const EXECUTION_DEFAULTS: ResolvedExecution = Object.freeze({
   teardown: "expiry",
   stallMs: STALL_MS_DEFAULT,
   graceMs: 1_000,
+  schedule: "waves",
+  maxConcurrency: 1_024,
+  failFast: false,
 });
 
 /** The part of the platform's `AbortController` that a run uses. */
@@ -80,12 +95,11 @@ export interface ExecutorPorts {
   openFabric(): Fabric;
   /** Codecs of the host. Default: JSON only. */
   readonly codecs?: CodecPorts;
+  /** How many threads tasks may keep busy at a time. Default: as many as they like. */
+  readonly threads?: number;
   /** Starts threads for tasks whose body is a module; called when the first one starts. */
   openRunner(): TaskRunner;
 }
-
-/** The longest time that hosts' timers can wait, in milliseconds: 24 days. */
-const timerMsMax = 2 ** 31 - 1;
 
 const known: readonly string[] = [
   "fabric",
@@ -95,6 +109,10 @@ const known: readonly string[] = [
   "stallMs",
   "signal",
   "graceMs",
+  "timeoutMs",
+  "failFast",
+  "maxConcurrency",
+  "limits",
   "onEvent",
   "keep",
   "inputs",
@@ -120,30 +138,64 @@ function checkShape(options: ExecutorOptions): void {
   resolveBudget(options.budget);
   if (keep !== undefined && (!Array.isArray(keep) || (keep.length > 0 && fabric === undefined)))
     throw invalidArgument("keep", "names of outputs, and a fabric that outlives the run", keep);
-  if (schedule !== undefined && schedule !== "waves")
-    throw new FabricError(
-      "UNSUPPORTED",
-      `schedule: only "waves" is here, got ${describe(schedule)}`,
-    );
+  if (schedule !== undefined && schedule !== "waves" && schedule !== "ready")
+    throw invalidArgument("schedule", '"waves" or "ready"', schedule);
   if ((spill as boolean | undefined) === true)
     throw new FabricError("UNSUPPORTED", "spill: outputs cannot be spilled to blocks yet");
+}
+
+function checkLimits({ timeoutMs, failFast, maxConcurrency, limits }: ExecutorOptions): void {
+  checkTimeout("timeoutMs", timeoutMs);
+  if (failFast !== undefined && typeof failFast !== "boolean")
+    throw invalidArgument("failFast", "true or false", failFast);
+  checkConcurrency(maxConcurrency);
+  if (limits === undefined) return;
+  if (typeof limits !== "object" || limits === null)
+    throw invalidArgument("limits", "an object of whole numbers by name", limits);
+  for (const [name, units] of Object.entries(limits))
+    if (!Number.isSafeInteger(units) || units < 1)
+      throw invalidArgument(`limits.${name}`, "a whole number above 0", units);
+}
+
+/** Refuses what no host's timer can wait for. @throws FabricError `INVALID_ARGUMENT`. */
+export function checkTimeout(name: string, ms: number | undefined): void {
+  if (ms !== undefined && !(typeof ms === "number" && ms > 0 && ms <= TIMER_MS_MAX))
+    throw invalidArgument(name, `milliseconds above 0, up to ${TIMER_MS_MAX}`, ms);
+}
+
+/** @throws FabricError `INVALID_ARGUMENT`. */
+export function checkConcurrency(most: number | undefined): void {
+  if (most !== undefined && !(most >= 1 && (Number.isSafeInteger(most) || most === Infinity)))
+    throw invalidArgument("maxConcurrency", "a whole number above 0, or Infinity", most);
 }
 
 /** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
 export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
   checkShape(options);
+  checkLimits(options);
   // An option given as undefined means its default, as an absent one does.
   const {
     ttlMs = EXECUTION_DEFAULTS.ttlMs,
     teardown = EXECUTION_DEFAULTS.teardown,
     stallMs = EXECUTION_DEFAULTS.stallMs,
     graceMs = EXECUTION_DEFAULTS.graceMs,
+    schedule = EXECUTION_DEFAULTS.schedule,
+    maxConcurrency = EXECUTION_DEFAULTS.maxConcurrency,
+    failFast = EXECUTION_DEFAULTS.failFast,
   } = options;
   if (typeof stallMs !== "number" || !(stallMs > 0))
     throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
-  if (typeof graceMs !== "number" || !(graceMs >= 0 && graceMs <= timerMsMax))
-    throw invalidArgument("graceMs", `milliseconds from 0 to ${timerMsMax}`, graceMs);
+  if (typeof graceMs !== "number" || !(graceMs >= 0 && graceMs <= TIMER_MS_MAX))
+    throw invalidArgument("graceMs", `milliseconds from 0 to ${TIMER_MS_MAX}`, graceMs);
   if (teardown !== "expiry" && teardown !== "eager")
     throw invalidArgument("teardown", '"expiry" or "eager"', teardown);
-  return { ttlMs: checkTtl("ttlMs", ttlMs), teardown, stallMs, graceMs };
+  return {
+    ttlMs: checkTtl("ttlMs", ttlMs),
+    teardown,
+    stallMs,
+    graceMs,
+    schedule,
+    maxConcurrency: Math.min(maxConcurrency, Number.MAX_SAFE_INTEGER),
+    failFast,
+  };
 }

@@ -2,6 +2,7 @@
 import type { DataRef } from "./data-format.ts";
 import { drawMermaid } from "./report/mermaid.ts";
 import type { TaskDef } from "./task.ts";
+import { neighbours, type DagShape } from "./topology.ts";
 
 /** A task in its place. */
 export interface PlannedTask {
@@ -22,22 +23,19 @@ export class ExecutionPlan {
   readonly tasks: readonly PlannedTask[];
   /** What a run is given from outside. */
   readonly inputs: readonly DataRef[];
-  readonly #waves: readonly (readonly string[])[];
+  /** What comes before what, by the tasks' places in `tasks`. For schedulers. */
+  readonly shape: DagShape;
 
   /** For `TaskGraph.build()`. */
-  constructor(
-    tasks: readonly PlannedTask[],
-    waves: readonly (readonly string[])[],
-    inputs: readonly DataRef[] = [],
-  ) {
-    this.tasks = tasks;
+  constructor(defs: readonly TaskDef[], shape: DagShape, inputs: readonly DataRef[] = []) {
+    this.tasks = defs.map((def, index) => new Planned(defs, shape, def, index));
+    this.shape = shape;
     this.inputs = inputs;
-    this.#waves = waves;
   }
 
   /** Names of the tasks by wave: a wave's predecessors are all in earlier ones. */
   waves(): string[][] {
-    return this.#waves.map((wave) => [...wave]);
+    return Array.from({ length: this.shape.waveCount }, (_, wave) => this.wave(wave));
   }
 
   /** What the tasks make. */
@@ -71,4 +69,59 @@ export class ExecutionPlan {
   toMermaid(): string {
     return drawMermaid(this.tasks, this.waves());
   }
+
+  /** Names of the tasks of one wave. */
+  wave(wave: number): string[] {
+    return Array.from(
+      neighbours(this.shape.waves, wave),
+      (task) => (this.tasks[task] as PlannedTask).name,
+    );
+  }
+}
+
+// The names of its neighbours are looked up when they are asked for: a plan of a million tasks stays small.
+class Planned implements PlannedTask {
+  readonly def: TaskDef;
+  readonly inputs: readonly DataRef[];
+  readonly #defs: readonly TaskDef[];
+  readonly #shape: DagShape;
+  readonly #index: number;
+
+  constructor(defs: readonly TaskDef[], shape: DagShape, def: TaskDef, index: number) {
+    this.def = def;
+    this.inputs = def.inputs === undefined ? nothing : uniqueRefs(def.inputs);
+    this.#defs = defs;
+    this.#shape = shape;
+    this.#index = index;
+  }
+
+  get name(): string {
+    return this.def.name;
+  }
+
+  get outputs(): readonly DataRef[] {
+    return this.def.outputs ?? nothing;
+  }
+
+  get after(): readonly string[] {
+    return this.#names(neighbours(this.#shape.before, this.#index));
+  }
+
+  get before(): readonly string[] {
+    return this.#names(neighbours(this.#shape.after, this.#index));
+  }
+
+  get wave(): number {
+    return this.#shape.waveOf[this.#index] as number;
+  }
+
+  #names(tasks: Int32Array): string[] {
+    return Array.from(tasks, (task) => (this.#defs[task] as TaskDef).name);
+  }
+}
+
+const nothing: readonly DataRef[] = [];
+
+function uniqueRefs(refs: readonly DataRef[]): DataRef[] {
+  return [...new Map(refs.map((ref) => [`${ref.name}\n${ref.format}`, ref])).values()];
 }

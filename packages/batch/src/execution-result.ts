@@ -1,8 +1,7 @@
 /** What a run gives: one outcome a task, and where the bytes went. */
 import type { KeptOutput } from "./kept-outputs.ts";
-import type { RunStatus } from "./run-events.ts";
 import type { ByteCounts, LeaseCounts } from "./run-ledger.ts";
-import type { TaskOutcome } from "./run-machine.ts";
+import type { RunStatus, TaskOutcome } from "./run-machine.ts";
 
 /** A failed attempt. */
 export interface AttemptError {
@@ -22,7 +21,7 @@ export interface TaskResult {
   readonly attempts: number;
   /** What the last attempt ended with, if it failed. */
   readonly error?: unknown;
-  /** The task whose failure caused this skip. */
+  /** The task whose failure caused this skip; or this cancellation, where a failure stopped the run. */
   readonly because?: string;
   /** Every failed attempt, in order. */
   readonly errors: readonly AttemptError[];
@@ -33,6 +32,7 @@ export interface TaskResult {
 
 /** How a run ended. */
 export interface ExecutionResult {
+  /** `failed`: a task without `continueOnFailure` failed or timed out. `timedOut`: the run did. */
   readonly status: RunStatus;
   /** Counts of tasks, by outcome. */
   readonly succeeded: number;

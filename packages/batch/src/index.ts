@@ -25,13 +25,24 @@ export type {
   LeaseEvent,
   LogEvent,
   ProgressEvent,
-  RunStatus,
   SettledEvent,
   TaskEvent,
   WaveEvent,
 } from "./run-events.ts";
 export type { ByteCounts, LeaseCounts, LeaseOrigin } from "./run-ledger.ts";
-export type { TaskOutcome, TaskStatus } from "./run-machine.ts";
+export { RunMachine } from "./run-machine.ts";
+export type {
+  MachineOptions,
+  RunStatus,
+  RunStep,
+  Schedule,
+  StopReason,
+  TaskOutcome,
+  TaskStatus,
+} from "./run-machine.ts";
+export type { Resource } from "./admission.ts";
+export { DagShape, shapeOf } from "./topology.ts";
+export type { Adjacency, Cycle } from "./topology.ts";
 export { TaskGraph } from "./task-graph.ts";
 export type { TaskId } from "./task-graph.ts";
 export type {

@@ -1,11 +1,8 @@
 /** What a run tells its watchers: one stream, in order. Times are milliseconds since the Unix epoch. */
 import type { FabricEvent } from "@selvage/fabric";
-import type { TaskStatus } from "./run-machine.ts";
+import type { RunStatus, TaskStatus } from "./run-machine.ts";
 
-/** How a run, or a task of it, ended. */
-export type RunStatus = "succeeded" | "failed" | "cancelled" | "timedOut";
-
-/** A wave started or ended. */
+/** A wave started or ended; told where the schedule is `"waves"`. */
 export interface WaveEvent {
   readonly type: "wave";
   readonly index: number;
@@ -23,7 +20,7 @@ export interface TaskEvent {
   /** The attempt that this is about, from 1; 0 before the first. */
   readonly attempt: number;
   readonly error?: unknown;
-  /** The root cause of a skip. */
+  /** The root cause of a skip, or of a cancellation that a failure brought about. */
   readonly because?: string;
   readonly atMs: number;
 }

@@ -2,9 +2,10 @@
 import { FabricError, invalidArgument } from "@selvage/fabric";
 import { resolveRetryPolicy } from "@selvage/leasekit";
 import { DATA_FORMATS, type DataRef } from "./data-format.ts";
-import { ExecutionPlan, type PlannedTask } from "./execution-plan.ts";
+import { checkTimeout } from "./execution-options.ts";
+import { ExecutionPlan } from "./execution-plan.ts";
 import type { TaskDef } from "./task.ts";
-import { ancestry, findCycle, levels } from "./topology.ts";
+import { ancestry, DagShape, neighbours, shapeOf } from "./topology.ts";
 
 /** A task of one graph. */
 export type TaskId = number & { readonly __unit: "task" };
@@ -30,7 +31,8 @@ const GIVEN = -1;
 export class TaskGraph {
   readonly #tasks: TaskDef[] = [];
   readonly #inputs: DataRef[] = [];
-  readonly #edges: [TaskId, TaskId][] = [];
+  // Pairs, flat.
+  readonly #edges: number[] = [];
 
   /** Adds a task. Its name and data are checked by {@link build}. @throws FabricError `INVALID_ARGUMENT`. */
   addTask(task: TaskDef): TaskId {
@@ -52,38 +54,26 @@ export class TaskGraph {
   addDependency(before: TaskId, after: TaskId): void {
     this.#checkId("before", before);
     this.#checkId("after", after);
-    this.#edges.push([before, after]);
+    this.#edges.push(before, after);
   }
 
   /**
    * Checks the graph and orders it into waves. An empty graph is a plan without waves.
-   * @throws FabricError `CONFLICT` (two tasks of one name, two producers of one output, two formats of one name),
+   * @throws FabricError `CONFLICT` (two tasks of one name, two producers of one output, two formats of one name, a task
+   * with `continueOnFailure` that others depend on),
    * `GRAPH_CYCLE` (`details.path` is the closed cycle), `UNRESOLVED_REF` (`details.refs` names every one).
    */
   build(): ExecutionPlan {
     const names = this.#tasks.map(({ name }) => name);
     refuseDuplicates(names, (name) => `two tasks are called "${name}"`, "task");
-    const after: Set<number>[] = names.map(() => new Set());
-    const before: Set<number>[] = names.map(() => new Set());
-    for (const [first, second] of this.#edges) {
-      after[first]?.add(second);
-      before[second]?.add(first);
-    }
-    const successors = after.map((tasks) => [...tasks]);
-    const predecessors = before.map((tasks) => [...tasks]);
-    const cycle = findCycle(successors);
-    if (cycle !== undefined) {
-      const path = cycle.map((task) => names[task] as string);
+    const shape = shapeOf(names.length, this.#edges);
+    if (!(shape instanceof DagShape)) {
+      const path = shape.cycle.map((task) => names[task] as string);
       throw new FabricError("GRAPH_CYCLE", `The graph has a cycle: ${path.join(" -> ")}`, { path });
     }
-    const waves = levels(successors, predecessors);
-    const producers = this.#producers();
-    const tasks = this.#resolve(predecessors, successors, waves, producers);
-    return new ExecutionPlan(
-      tasks,
-      waves.map((wave) => wave.map((task) => names[task] as string)),
-      [...this.#inputs],
-    );
+    this.#refuseTolerated(shape);
+    this.#refuseRefs(shape, this.#producers());
+    return new ExecutionPlan([...this.#tasks], shape, [...this.#inputs]);
   }
 
   #checkId(argument: string, id: TaskId): void {
@@ -113,18 +103,31 @@ export class TaskGraph {
     return producers;
   }
 
-  #resolve(
-    predecessors: readonly (readonly number[])[],
-    successors: readonly (readonly number[])[],
-    waves: readonly (readonly number[])[],
+  // What could its dependants be given, if it fails and that does not matter?
+  #refuseTolerated({ after }: DagShape): void {
+    const wrong = this.#tasks.flatMap(({ name, continueOnFailure }, index) => {
+      const dependants = Array.from(neighbours(after, index), (task) => this.#tasks[task]?.name);
+      return continueOnFailure === true && dependants.length > 0 ? [{ name, dependants }] : [];
+    });
+    if (wrong.length === 0) return;
+    const sentences = wrong.map(
+      ({ name, dependants }) =>
+        `"${name}" has continueOnFailure, but "${dependants.join('", "')}" depends on it`,
+    );
+    throw new FabricError("CONFLICT", `Cannot build the graph: ${sentences.join("; ")}`, {
+      kind: "continueOnFailure",
+      names: wrong.map(({ name }) => name),
+    });
+  }
+
+  #refuseRefs(
+    shape: DagShape,
     producers: ReadonlyMap<string, { readonly task: number; readonly ref: DataRef }>,
-  ): PlannedTask[] {
-    const waveOf = new Int32Array(this.#tasks.length);
-    for (const [wave, tasks] of waves.entries()) for (const task of tasks) waveOf[task] = wave;
-    const isAncestor = ancestry(predecessors, waveOf);
+  ): void {
+    const isAncestor = ancestry(shape);
     const missing: string[] = [];
     for (const [index, task] of this.#tasks.entries())
-      for (const ref of uniqueRefs(task.inputs ?? [])) {
+      for (const ref of task.inputs ?? []) {
         const producer = producers.get(ref.name);
         if (producer === undefined) missing.push(`${task.name}.${ref.name}`);
         else if (producer.task !== GIVEN && !isAncestor(producer.task, index))
@@ -133,20 +136,11 @@ export class TaskGraph {
           );
         else refuseFormats(task, ref, producer.ref);
       }
-    if (missing.length > 0)
-      throw new FabricError("UNRESOLVED_REF", `Nothing before it makes: ${missing.join(", ")}`, {
-        refs: missing,
-      });
-    const name = (task: number): string => this.#tasks[task]?.name as string;
-    return this.#tasks.map((task, index) => ({
-      def: task,
-      name: task.name,
-      inputs: uniqueRefs(task.inputs ?? []),
-      outputs: task.outputs ?? [],
-      after: (predecessors[index] ?? []).map(name),
-      before: (successors[index] ?? []).map(name),
-      wave: waveOf[index] as number,
-    }));
+    if (missing.length === 0) return;
+    const refs = [...new Set(missing)];
+    throw new FabricError("UNRESOLVED_REF", `Nothing before it makes: ${refs.join(", ")}`, {
+      refs,
+    });
   }
 }
 
@@ -167,6 +161,35 @@ function checkTask(task: TaskDef): void {
   resolveRetryPolicy({ ...backoff, retries });
   checkRefs(task, "inputs");
   checkRefs(task, "outputs");
+  checkLimits(task);
+}
+
+function checkLimits(task: TaskDef): void {
+  const { timeoutMs, continueOnFailure, uses, resourceReq } = task;
+  checkTimeout(`task "${task.name}".timeoutMs`, timeoutMs);
+  if (continueOnFailure !== undefined && typeof continueOnFailure !== "boolean")
+    throw invalidArgument(
+      `task "${task.name}".continueOnFailure`,
+      "true or false",
+      continueOnFailure,
+    );
+  if (
+    uses !== undefined &&
+    !(Array.isArray(uses) && uses.every((name) => typeof name === "string"))
+  )
+    throw invalidArgument(`task "${task.name}".uses`, "an array of names", uses);
+  if (resourceReq === undefined) return;
+  if (typeof resourceReq !== "object" || resourceReq === null)
+    throw invalidArgument(`task "${task.name}".resourceReq`, "an object", resourceReq);
+  for (const key of ["minMemoryBytes", "threads"] as const) {
+    const value = resourceReq[key];
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0))
+      throw invalidArgument(
+        `task "${task.name}".resourceReq.${key}`,
+        "a whole number from 0 up",
+        value,
+      );
+  }
 }
 
 function checkRefs(task: TaskDef, key: "inputs" | "outputs"): void {
@@ -208,8 +231,4 @@ function refuseFormats(task: TaskDef, wanted: DataRef, made: DataRef): void {
     `Cannot build the graph: "${task.name}" reads "${wanted.name}" as ${wanted.format}, but it is made as ${made.format}`,
     { kind: "format", names: [wanted.name], wanted: wanted.format, made: made.format },
   );
-}
-
-function uniqueRefs(refs: readonly DataRef[]): DataRef[] {
-  return [...new Map(refs.map((ref) => [`${ref.name}\n${ref.format}`, ref])).values()];
 }

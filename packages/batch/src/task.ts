@@ -4,9 +4,14 @@ import type { FenceEpoch } from "@selvage/fence";
 import type { RetryPolicy } from "@selvage/leasekit";
 import type { DataRef } from "./data-format.ts";
 
-/** What a task needs. Told to the plan's readers; admission by it comes with its own issue. */
+/** The longest time that hosts' timers can wait, in milliseconds: 24 days. */
+export const TIMER_MS_MAX: number = 2 ** 31 - 1;
+
+/** What a task needs. It waits for its turn until all of that is free; whatever can never be, `Executor.run` refuses. */
 export interface ResourceReq {
+  /** Bytes of the fabric's memory that must be free when an attempt starts, and are kept for it while it runs. */
   readonly minMemoryBytes?: number;
+  /** Threads that it keeps busy. Default 1 for a module, 0 for a function. */
   readonly threads?: number;
 }
 
@@ -35,7 +40,13 @@ export interface TaskDef {
   readonly retries?: number;
   /** How the waits between attempts grow. */
   readonly backoff?: Partial<Omit<RetryPolicy, "retries">>;
+  /** How long an attempt may take from its start, in milliseconds; then it has failed, whatever it still does. */
+  readonly timeoutMs?: number;
+  /** Whether its failure is none of the run's. Only for a task that no other depends on. Default false. */
+  readonly continueOnFailure?: boolean;
   readonly resourceReq?: ResourceReq;
+  /** Resources by name, one unit of each while it runs: how many there are is the run's option `limits`. */
+  readonly uses?: readonly string[];
   /** A function runs on the calling thread, a module URL on a worker thread; data crosses by ticket, not by copy. */
   readonly run: TaskFunction | ModuleUrl;
 }
@@ -48,7 +59,7 @@ export interface TaskContext {
   readonly attempt: number;
   /** Rises with every attempt: hand it to sinks that refuse stale writers. */
   readonly epoch: FenceEpoch;
-  /** Aborted when the run is cancelled. In Node it is the platform's `AbortSignal`. */
+  /** Aborted when the run is cancelled, or the attempt's time is up. In Node it is the platform's `AbortSignal`. */
   readonly signal: AbortSignalLike;
   /**
    * A declared input: in place, a Uint8Array (raw) or typed arrays by name (columns), only to be read; or decoded (json,

@@ -54,6 +54,7 @@ const cases: fc.Arbitrary<Case> = fc.record({
 /** What may follow a state. A task that is cancelled may never have started. */
 const legal: Readonly<Record<TaskStatus, readonly TaskStatus[]>> = {
   pending: ["running", "skipped", "cancelled"],
+  ready: [],
   running: ["waiting", "succeeded", "failed", "cancelled"],
   waiting: ["running", "cancelled"],
   succeeded: [],

@@ -204,12 +204,16 @@ export class Rig {
   }
 
   /** Starts a run, and leaves time to the test. */
-  start(plan: ExecutionPlan, options: ExecutorOptions = {}): Promise<ExecutionResult> {
+  start(
+    plan: ExecutionPlan,
+    options: ExecutorOptions = {},
+    ports: ExecutorPorts = this.ports,
+  ): Promise<ExecutionResult> {
     const onEvent = (event: ExecutionEvent): void => {
       this.events.push(event);
       options.onEvent?.(event);
     };
-    return Executor.run(plan, { fabric: this.fabric, ...options, onEvent }, this.ports);
+    return Executor.run(plan, { fabric: this.fabric, ...options, onEvent }, ports);
   }
 
   /** Runs a plan to its end. */

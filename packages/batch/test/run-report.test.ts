@@ -88,6 +88,9 @@ function resultOf(plan: ExecutionPlan, tookMs: (index: number) => number): Execu
     bytes: { leased: 0, returned: 0, kept: 0, fenced: 0, active: 0, peakLeased: 0 },
     elapsedMs: 1,
     teardownMs: 0,
+    keep() {
+      throw new Error("nothing is kept");
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 /** `Executor` with this host's ports filled in. */
+import { availableParallelism } from "node:os";
 import {
   Executor as PureExecutor,
   type ExecutionPlan,
@@ -15,6 +16,8 @@ const hostPorts: ExecutorPorts = {
   timer: systemTimer,
   random: systemRandom,
   abortSource: () => new AbortController(),
+  // As many as `openTaskThreads` starts.
+  threads: Math.max(2, availableParallelism()),
   openFabric: () => Fabric.open(),
   codecs: taskCodecs,
   openRunner: () => openTaskThreads(),

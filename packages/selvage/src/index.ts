@@ -34,6 +34,7 @@ export {
   type ResourceReq,
   type RunReportOptions,
   type RunStatus,
+  type Schedule,
   type SettledEvent,
   type TaskContext,
   type TaskDef,
