@@ -30,6 +30,25 @@ export type {
   WaveEvent,
 } from "./run-events.ts";
 export type { ByteCounts, LeaseCounts, LeaseOrigin } from "./run-ledger.ts";
+export { Job, runTasks } from "./job.ts";
+export type { JobMap } from "./job-context.ts";
+export { validateTasks } from "./job-graph.ts";
+export type { JobProblem } from "./job-graph.ts";
+export { eventLogger, JOB_DEFAULTS } from "./job-options.ts";
+export type {
+  JobEvent,
+  JobFailureReason,
+  JobOptions,
+  JobPorts,
+  JobResult,
+  JobState,
+  JobTask,
+  JobTaskReport,
+  JobTaskState,
+  TaskControls,
+} from "./job-options.ts";
+export { Lanes } from "./lanes.ts";
+export type { LaneBodies } from "./lanes.ts";
 export { RunMachine } from "./run-machine.ts";
 export type {
   MachineOptions,

@@ -151,7 +151,7 @@ function drive(one: Case): string[] {
       check(busy.length <= maxConcurrency, "D3: no more at a time than there are slots");
       for (const [at, { capacity, demand }] of resources.entries())
         check(
-          busy.reduce((sum, one) => sum + (demand[one] ?? 0), 0) <= capacity,
+          busy.reduce((sum, busyTask) => sum + (demand[busyTask] ?? 0), 0) <= capacity,
           `no more of resource ${at} than there is`,
         );
     }

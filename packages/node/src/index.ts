@@ -8,6 +8,7 @@ export { DeadLetters } from "./dead-letters.ts";
 export { edgeHost, edgePort } from "./edge-port.ts";
 export type { EdgeHost, EdgeHostOptions, EdgePort } from "./edge-port.ts";
 export { Executor } from "./executor.ts";
+export { eventLogger, runTasks } from "./run-tasks.ts";
 export { attachments, Fabric } from "./fabric.ts";
 export { FabricQueue } from "./fabric-queue.ts";
 export { HandoffReader } from "./handoff.ts";
