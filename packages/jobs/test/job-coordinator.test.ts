@@ -89,6 +89,13 @@ describe("A job", () => {
     expect(host.alarms).toBe(0);
   });
 
+  it("J2: aggregates many outputs in chunk order", async () => {
+    const { coordinator } = makeRig();
+    const chunks = Array.from({ length: 100 }, (_, at) => bytes(at));
+    const { aggregate } = await coordinator.run(chunks, new MemoryOutputStore(), double, firsts);
+    expect(aggregate).toEqual(chunks.map((_, at) => 2 * at));
+  });
+
   it("J2: counts equal chunks twice, and chunks of one id once", async () => {
     const { coordinator } = makeRig();
     const store = new MemoryOutputStore();
@@ -569,6 +576,22 @@ describe("A job on threads", () => {
     });
     expect(await host.pump(run)).toMatchObject({ aggregate: [2], attempts: 2 });
     expect([revoked, errors]).toMatchObject([1, [{ code: "LEASE_EXPIRED" }]]);
+  });
+
+  it("J5: does not count an output whose chunk's lease ended just before it was taken", async () => {
+    const host = new VirtualHost();
+    using fabric = openOn(host);
+    let calls = 0;
+    const ending = (chunk: Uint8Array): Uint8Array => {
+      if (calls++ === 0) for (const lease of fabric.leases()) lease.release();
+      return make(chunk);
+    };
+    const runner = new FakeThreads(host, fabric, 1, () => ({ do: "make", ms: 0 }), ending);
+    const coordinator = new JobCoordinator({ retries: 1, baseMs: 1 }, portsOf(host));
+    const run = coordinator.run([bytes(1)], new MemoryOutputStore(), module, firsts, {
+      ...{ fabric, runner },
+    });
+    expect(await host.pump(run)).toMatchObject({ aggregate: [2], attempts: 2 });
   });
 
   it("keeps its leases over many TTLs", async () => {

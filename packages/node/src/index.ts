@@ -38,5 +38,5 @@ export { StagedPipeline } from "./staged-pipeline.ts";
 export { SystemClock } from "./system-clock.ts";
 
 export { openTaskThreads } from "./task-threads.ts";
-export type { TaskThreadsOptions } from "./task-threads.ts";
+export type { TaskThreads, TaskThreadsOptions, TaskThreadsStats } from "./task-threads.ts";
 export { systemThreads } from "./threads.ts";
