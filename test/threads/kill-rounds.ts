@@ -10,6 +10,9 @@ import { setTimeout as delay } from "node:timers/promises";
 export type KillState = "queued" | "starting" | "running" | "committing" | "done";
 const states: readonly KillState[] = ["queued", "starting", "running", "committing", "done"];
 
+const kill = (running: RunningTask): void => running.terminate();
+const raw = (name: string) => ({ name, format: "raw" }) as const;
+
 const module = (query: Readonly<Record<string, string>>): URL => {
   const url = new URL("./kill-worker.ts", import.meta.url);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
@@ -62,7 +65,6 @@ interface Round {
 function runnerOf({ pool, state, isSelf, random }: Round): TaskRunner {
   return killing(pool, (nth) => {
     if (nth > 0 || isSelf) return {};
-    const kill = (running: RunningTask): void => running.terminate();
     switch (state) {
       case "queued":
         return { onRun: kill };
@@ -87,23 +89,22 @@ function moduleOf({ state, isSelf, random }: Round): URL {
 async function taskRound(round: Round): Promise<number> {
   let seen: number[] = [];
   const graph = new TaskGraph();
-  const ref = (name: string) => ({ name, format: "raw" }) as const;
   const make = graph.addTask({
     name: "make",
-    outputs: [ref("x")],
+    outputs: [raw("x")],
     run: () => ({ x: Uint8Array.of(1, 2, 3) }),
   });
   const far = graph.addTask({
     name: "far",
     retries: 2,
     backoff: { baseMs: 1 },
-    inputs: [ref("x")],
-    outputs: [ref("y")],
+    inputs: [raw("x")],
+    outputs: [raw("y")],
     run: moduleOf(round),
   });
   const read = graph.addTask({
     name: "read",
-    inputs: [ref("y")],
+    inputs: [raw("y")],
     run: (context) => void (seen = [...context.input("y")]),
   });
   graph.addDependency(make, far);
@@ -308,7 +309,7 @@ async function openDisk(
     async [Symbol.asyncDispose]() {
       await kv.close();
       mem.release();
-      await blocks.release();
+      blocks.release();
     },
   };
 }
