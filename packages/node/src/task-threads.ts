@@ -1,11 +1,6 @@
 /** Worker threads for work whose body is a module: a pool that tasks and jobs share. */
 import { availableParallelism } from "node:os";
-import {
-  MessageChannel,
-  receiveMessageOnPort,
-  Worker,
-  type MessagePort,
-} from "node:worker_threads";
+import { MessageChannel, Worker, type MessagePort } from "node:worker_threads";
 import { FabricError, fromWire, invalidArgument, toWire } from "@selvage/fabric";
 import type { RunningTask, TaskHost, TaskReply, TaskRequest, TaskRunner } from "@selvage/leasekit";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
@@ -300,23 +295,14 @@ class TaskThread {
   /** Gives the job back that it was sent and did not begin, because of what an earlier one had left to happen here. */
   #exit(code: number): Job | undefined {
     clearTimeout(this.#leaving);
-    const isAsked = this.#isEnding;
-    this.#isEnding = true;
-    // What it said before its end may come after the news of it. Nobody is there to be answered.
-    for (let left = this.#left(); left !== undefined; left = this.#left())
-      if (left.type !== "acquire") this.#hear(left);
     this.#port.close();
     const job = this.#job;
     this.#job = undefined;
     if (job === undefined) return undefined;
     job.thread = undefined;
-    if (!isAsked && !job.hasStarted && this.#served > 0) return job;
+    if (!this.#isEnding && !job.hasStarted && this.#served > 0) return job;
     job.reject(died(job.request, `its thread exited with code ${code}`, this.#error));
     return undefined;
-  }
-
-  #left(): FromTask | undefined {
-    return receiveMessageOnPort(this.#port)?.message as FromTask | undefined;
   }
 
   #answer(answer: ToTask): void {
