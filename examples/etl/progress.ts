@@ -112,6 +112,7 @@ function describeEvent(event: ExecutionEvent): string | undefined {
       return `settled: ${event.status}`;
     case "lease":
     case "progress":
+    case "spill":
       return undefined;
   }
 }

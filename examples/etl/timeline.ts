@@ -60,6 +60,7 @@ export class Timeline {
         break;
       case "progress":
       case "log":
+      case "spill":
         break;
     }
   }

@@ -14,6 +14,7 @@ import {
   type DataShape,
   type DataValue,
 } from "./data-format.ts";
+import type { Lendable } from "./heap-room.ts";
 
 /** An input, as this thread reaches it. */
 export interface AttemptInput {
@@ -27,7 +28,7 @@ export interface AttemptInput {
 /** A lease for an output, as the owner numbers an attempt's allocations. */
 export interface Allocation {
   readonly number: number;
-  readonly lease: MemLease;
+  readonly lease: Lendable;
 }
 
 interface OpenOutput {
@@ -117,7 +118,7 @@ export class AttemptData {
     for (const loan of this.#loans.splice(0)) loan.end();
   }
 
-  #lend(lease: MemLease, options?: { readonly write?: boolean }): Loan {
+  #lend(lease: Lendable, options?: { readonly write?: boolean }): Loan {
     const loan = lease.lend(options);
     this.#loans.push(loan);
     return loan;

@@ -9,11 +9,15 @@ import {
   type MemTicket,
 } from "@selvage/fabric";
 import type { CommittedOutput, Hold, RunningTask, TaskRunner } from "@selvage/leasekit";
-import { AttemptData } from "./attempt-data.ts";
+import { AttemptData, type Allocation } from "./attempt-data.ts";
 import type { CodecOf } from "./data-codecs.ts";
 import type { AbortSource } from "./execution-options.ts";
 import type { PlannedTask } from "./execution-plan.ts";
-import type { OutputShelf, ShelvedOutput } from "./output-shelf.ts";
+import type { DataRef } from "./data-format.ts";
+import { isFull } from "./block-extents.ts";
+import { HeapRoom } from "./heap-room.ts";
+import type { OutputShelf } from "./output-shelf.ts";
+import type { PlacedOutput, ShelvedOutput } from "./shelf-entry.ts";
 import { isModule, type ModuleUrl, type TaskFunction } from "./task.ts";
 import { makeContext } from "./task-runner.ts";
 
@@ -25,6 +29,8 @@ export interface AttemptParts {
   readonly epoch: number;
   readonly fabric: Fabric;
   readonly shelf: OutputShelf;
+  /** Who will read an output. */
+  readonly readers: (output: string) => readonly string[];
   readonly abort: AbortSource;
   readonly codecOf: CodecOf;
   /** What decoding may cost, on whichever thread. */
@@ -42,8 +48,12 @@ const abortMessage = "the run was cancelled";
 /** One attempt. */
 export class Attempt {
   readonly #parts: AttemptParts;
-  readonly #allocations: MemLease[] = [];
+  readonly #allocations: (MemLease | HeapRoom | undefined)[] = [];
+  // What the body reads: the shelf's until this attempt has given it back.
+  #inputs: readonly ShelvedOutput[] | undefined;
   readonly #holds: Hold[] = [];
+  // Outputs on blocks, until the shelf has them.
+  readonly #copies: PlacedOutput["copy"][] = [];
   // What a worker thread has lent, pinned until its reply or its end: giving an attempt up does not unpin.
   readonly #pins: (() => void)[] = [];
   #thread = OWNER_THREAD;
@@ -59,17 +69,30 @@ export class Attempt {
     this.#parts = parts;
   }
 
-  /** Runs the body and gives what it committed. @throws what the body threw, or why its work does not count. */
-  async run(): Promise<ShelvedOutput[]> {
-    const { task } = this.#parts;
+  /** Runs the body, and puts what it committed on the shelf. @throws what the body threw, or why its work does not count. */
+  async run(): Promise<void> {
+    const { task, shelf, abort, readers } = this.#parts;
     try {
-      const inputs = task.inputs.map(({ name }) => this.#input(name));
+      const isOver = (): boolean => this.#isOver || abort.signal.aborted;
       const { run } = task.def;
+      const threads = isModule(run) ? (this.#parts.runner().threadsMax ?? 1) : undefined;
+      const opening = shelf.open(task.name, task.inputs, isOver, threads);
+      const inputs = opening instanceof Promise ? await opening : opening;
+      this.#inputs = inputs;
+      if (opening instanceof Promise) this.#checkStill();
       const committed = isModule(run)
         ? await this.#runThere(run, inputs)
         : await this.#runHere(run, inputs);
       if (this.#isOver || this.#isRefused) throw lost(task.name, "it was given up");
-      return this.#take(committed);
+      this.#checkHeld();
+      const placed: PlacedOutput[] = [];
+      for (const output of committed) {
+        const place = this.#place(output);
+        placed.push(place instanceof Promise ? await place : place);
+      }
+      this.#take(placed);
+      // Before it gives its inputs back: who waits for memory finds these outputs to move.
+      for (const output of placed) shelf.put(task.name, output, readers(output.ref.name));
     } finally {
       this.#finish();
     }
@@ -94,19 +117,17 @@ export class Attempt {
   giveUp(): void {
     this.#running?.terminate();
     // The bytes stay where they are until the thread has gone: they are pinned.
-    if (this.#running !== undefined) for (const lease of this.#allocations) lease?.revoke();
+    if (this.#running !== undefined)
+      for (const lease of this.#allocations) if (!(lease instanceof HeapRoom)) lease?.revoke();
     this.#finish();
   }
 
   /** Bytes that the attempt has leased, and not committed. */
   get leasedBytes(): number {
-    return this.#allocations.reduce((sum, lease) => sum + (lease?.bytes ?? 0), 0);
-  }
-
-  #input(name: string): ShelvedOutput {
-    const input = this.#parts.shelf.get(name);
-    if (input !== undefined) return input;
-    throw lost(this.#parts.task.name, `its input "${name}" is gone`);
+    return this.#allocations.reduce(
+      (sum, lease) => sum + (lease instanceof HeapRoom ? 0 : (lease?.bytes ?? 0)),
+      0,
+    );
   }
 
   async #runHere(body: TaskFunction, inputs: readonly ShelvedOutput[]): Promise<CommittedOutput[]> {
@@ -116,7 +137,7 @@ export class Attempt {
       task.name,
       inputs.map(({ ref, bytes, lease }) => ({ ref, bytes, open: () => lease })),
       task.outputs,
-      (output, bytes) => this.#allocate(output, bytes),
+      (output, bytes) => this.#allocateHere(output, bytes),
       this.#parts.codecOf,
     );
     const context = makeContext({ ...this.#parts, task: task.name }, data, abort.signal, {
@@ -160,6 +181,7 @@ export class Attempt {
           const ticket: MemTicket = lease.ticket();
           return { number, ticket };
         },
+        makeRoom: (bytes) => this.#parts.shelf.spill.makeRoom(bytes),
         progress: (fraction) => this.#progress(fraction),
         log: (message) => this.#log(message),
       });
@@ -174,6 +196,7 @@ export class Attempt {
   #start(thread: number, inputs: readonly ShelvedOutput[]): void {
     if (this.#isOver) return;
     this.#thread = thread;
+    if (this.#inputs !== undefined) this.#parts.shelf.spill.start(this.#inputs);
     this.#parts.onStart();
     try {
       for (const { lease } of inputs) this.#hold(lease);
@@ -206,29 +229,78 @@ export class Attempt {
     if (hold !== undefined) this.#holds.push(hold);
   }
 
-  // The last word on whether the work counts: every lease it touched must still stand, and be held by it.
-  #take(committed: readonly CommittedOutput[]): ShelvedOutput[] {
-    const { task, fabric } = this.#parts;
+  // Where memory is full, a body on this thread has bytes of its own until its output has a place: it cannot wait.
+  #allocateHere(output: string, bytes: number): Allocation {
+    const { shelf, fabric } = this.#parts;
+    try {
+      return this.#allocate(output, bytes);
+    } catch (thrown) {
+      if (!shelf.spill.isOn || !isFull(thrown) || bytes > fabric.options.memoryBytes) throw thrown;
+      const lease = new HeapRoom(bytes);
+      this.#allocations.push(lease);
+      return { number: this.#allocations.length - 1, lease };
+    }
+  }
+
+  // Its turn has come: is it still wanted?
+  #checkStill(): void {
+    const { task, abort } = this.#parts;
+    if (abort.signal.aborted) throw abort.signal.reason;
+    if (this.#isOver) throw lost(task.name, "it was given up");
+  }
+
+  #checkHeld(): void {
     if (this.#notHeld !== undefined) throw this.#notHeld.why;
     if (this.#holds.some((hold) => hold.isLapsed))
-      throw lost(task.name, "it was silent for too long, or a lease of it ended");
-    return committed.map(({ name, allocation, bytes }) => {
-      const lease = this.#allocations[allocation];
-      const ref = task.outputs.find((output) => output.name === name);
+      throw lost(this.#parts.task.name, "it was silent for too long, or a lease of it ended");
+  }
+
+  #place({ name, allocation, bytes }: CommittedOutput): PlacedOutput | Promise<PlacedOutput> {
+    const { task } = this.#parts;
+    const ref = task.outputs.find((output) => output.name === name);
+    const lease = this.#allocations[allocation];
+    if (ref === undefined || lease === undefined) throw this.#ended(name);
+    if (!(lease instanceof HeapRoom)) return { ref, lease, bytes };
+    return this.#move(ref, allocation, lease.take(bytes));
+  }
+
+  async #move(ref: DataRef, allocation: number, bytes: Uint8Array): Promise<PlacedOutput> {
+    const { task, shelf, readers } = this.#parts;
+    const need = shelf.needOf(ref.name, readers(ref.name));
+    const placed = await shelf.spill.place(task.name, ref, bytes, need);
+    this.#allocations[allocation] = placed.lease;
+    if (placed.lease !== undefined) this.#hold(placed.lease);
+    this.#copies.push(placed.copy);
+    return placed;
+  }
+
+  // The last word on whether the work counts: every lease it touched must still stand, and be held by it.
+  #take(placed: readonly PlacedOutput[]): void {
+    const { task, fabric } = this.#parts;
+    if (this.#isOver || this.#isRefused) throw lost(task.name, "it was given up");
+    this.#checkHeld();
+    for (const { ref, lease } of placed)
       // Real time counts, too: without a keeper the fabric's clock stands while this thread works.
-      const isOver = lease === undefined || !lease.isLive || lease.expiresAtMs <= fabric.nowMs();
-      if (isOver || ref === undefined)
-        throw lost(task.name, `the lease of its output "${name}" has ended`);
-      this.#allocations[allocation] = undefined as never;
-      return { ref, lease, bytes };
-    });
+      if (lease !== undefined && (!lease.isLive || lease.expiresAtMs <= fabric.nowMs()))
+        throw this.#ended(ref.name);
+    for (const { lease } of placed)
+      if (lease !== undefined) this.#allocations[this.#allocations.indexOf(lease)] = undefined;
+    this.#copies.length = 0;
+  }
+
+  #ended(output: string): FabricError {
+    return lost(this.#parts.task.name, `the lease of its output "${output}" has ended`);
   }
 
   #finish(): void {
+    const { shelf } = this.#parts;
     this.#isOver = true;
-    for (const hold of this.#holds.splice(0)) hold.end();
+    for (const hold of this.#holds.splice(0)) shelf.unhold(hold);
     for (const lease of this.#allocations.splice(0))
-      if (lease !== undefined) this.#parts.shelf.abandon(lease);
+      if (lease !== undefined && !(lease instanceof HeapRoom)) shelf.abandon(lease);
+    for (const copy of this.#copies.splice(0)) copy?.free();
+    if (this.#inputs !== undefined) shelf.done(this.#inputs);
+    this.#inputs = undefined;
   }
 }
 

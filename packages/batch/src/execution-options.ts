@@ -1,7 +1,6 @@
 /** What a run is told, and what it needs of its host. */
 import {
   checkTtl,
-  FabricError,
   invalidArgument,
   resolveBudget,
   type AbortSignalLike,
@@ -53,8 +52,11 @@ export interface ExecutorOptions {
   readonly budget?: DecodeBudget;
   /** When tasks start: by waves, with a barrier between, or each when those before it have succeeded. Default `"waves"`. */
   readonly schedule?: Schedule;
-  /** Whether outputs beyond the memory spill to blocks. Only false is here. */
-  readonly spill?: false;
+  /**
+   * Whether outputs that find no memory go to leased blocks, and come back when they are read. Without it they fail their
+   * attempt with `CAPACITY_EXCEEDED`. Default false.
+   */
+  readonly spill?: boolean;
 }
 
 /** {@link ExecutorOptions} that have defaults. */
@@ -66,6 +68,7 @@ export interface ResolvedExecution {
   readonly schedule: Schedule;
   readonly maxConcurrency: number;
   readonly failFast: boolean;
+  readonly spill: boolean;
 }
 
 /** The defaults of {@link ExecutorOptions}. */
@@ -77,6 +80,7 @@ export const EXECUTION_DEFAULTS: ResolvedExecution = Object.freeze({
   schedule: "waves",
   maxConcurrency: 1_024,
   failFast: false,
+  spill: false,
 });
 
 /** The part of the platform's `AbortController` that a run uses. */
@@ -140,8 +144,8 @@ function checkShape(options: ExecutorOptions): void {
     throw invalidArgument("keep", "names of outputs, and a fabric that outlives the run", keep);
   if (schedule !== undefined && schedule !== "waves" && schedule !== "ready")
     throw invalidArgument("schedule", '"waves" or "ready"', schedule);
-  if ((spill as boolean | undefined) === true)
-    throw new FabricError("UNSUPPORTED", "spill: outputs cannot be spilled to blocks yet");
+  if (spill !== undefined && typeof spill !== "boolean")
+    throw invalidArgument("spill", "true or false", spill);
 }
 
 function checkLimits({ timeoutMs, failFast, maxConcurrency, limits }: ExecutorOptions): void {
@@ -182,6 +186,7 @@ export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
     schedule = EXECUTION_DEFAULTS.schedule,
     maxConcurrency = EXECUTION_DEFAULTS.maxConcurrency,
     failFast = EXECUTION_DEFAULTS.failFast,
+    spill = EXECUTION_DEFAULTS.spill,
   } = options;
   if (typeof stallMs !== "number" || !(stallMs > 0))
     throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
@@ -197,5 +202,6 @@ export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
     schedule,
     maxConcurrency: Math.min(maxConcurrency, Number.MAX_SAFE_INTEGER),
     failFast,
+    spill,
   };
 }

@@ -43,6 +43,15 @@ export class ExecutionPlan {
     return this.tasks.flatMap(({ outputs }) => outputs);
   }
 
+  /** The place of each task in the order in which the waves start them. */
+  places(): Map<string, number> {
+    return new Map(
+      this.waves()
+        .flat()
+        .map((name, place) => [name, place]),
+    );
+  }
+
   /** How many tasks there are. */
   taskCount(): number {
     return this.tasks.length;

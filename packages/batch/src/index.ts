@@ -26,6 +26,7 @@ export type {
   LogEvent,
   ProgressEvent,
   SettledEvent,
+  SpillEvent,
   TaskEvent,
   WaveEvent,
 } from "./run-events.ts";

@@ -11,7 +11,7 @@ import type { CodecOf } from "./data-codecs.ts";
 import { ownValue, type DataFormat } from "./data-format.ts";
 import type { ExecutionPlan } from "./execution-plan.ts";
 import type { ExecutionResult } from "./execution-result.ts";
-import type { ShelvedOutput } from "./output-shelf.ts";
+import type { ShelvedOutput } from "./shelf-entry.ts";
 
 /** Data in a lease of the caller's: what a run is given as an input. A {@link KeptOutput} is one. */
 export interface LeasedData {
@@ -50,6 +50,7 @@ interface Offer {
 export class KeptOutputs {
   readonly #options: KeepOptions;
   readonly #offers = new Map<string, Offer>();
+  readonly #refusals = new Map<string, unknown>();
   #onEnd: (() => void) | undefined;
   #stopTimer: (() => void) | undefined;
 
@@ -62,8 +63,14 @@ export class KeptOutputs {
     this.#offers.set(output.ref.name, { output, scope, taken: undefined });
   }
 
+  /** Says why an output that was to be kept cannot be had. */
+  refuse(name: string, why: unknown): void {
+    this.#refusals.set(name, why);
+  }
+
   /** See `ExecutionResult.keep`. */
   take(name: string): KeptOutput {
+    if (this.#refusals.has(name)) throw this.#refusals.get(name);
     const offer = this.#offers.get(name);
     if (offer === undefined)
       throw new FabricError(

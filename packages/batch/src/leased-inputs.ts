@@ -2,7 +2,7 @@
 import { FabricError, fabricOf, invalidArgument, MemLease, type Fabric } from "@selvage/fabric";
 import type { DataRef } from "./data-format.ts";
 import type { LeasedData } from "./kept-outputs.ts";
-import type { ShelvedOutput } from "./output-shelf.ts";
+import type { ShelvedOutput } from "./shelf-entry.ts";
 
 /** The leases given for a run's inputs, by name. */
 export type LeasedInputs = Readonly<Record<string, LeasedData>>;

@@ -2,34 +2,26 @@
  * The outputs of a run, in their leases. An output is kept renewed while a task that reads it may still run; when the
  * last of those has ended, renewing stops and the lease expires, or is released at once.
  */
-import type { Fabric, MemLease } from "@selvage/fabric";
-import { LeaseScope, type Hold, type Membership, type RenewalManager } from "@selvage/leasekit";
-import type { Teardown } from "./execution-options.ts";
+import {
+  FabricError,
+  invalidArgument,
+  type BlockLease,
+  type Fabric,
+  type MemLease,
+  type Timer,
+} from "@selvage/fabric";
+import { LeaseScope, type Hold, type RenewalManager } from "@selvage/leasekit";
 import type { DataRef } from "./data-format.ts";
+import type { Teardown } from "./execution-options.ts";
 import type { KeptOutputs } from "./kept-outputs.ts";
 import type { RunLedger } from "./run-ledger.ts";
-
-/** A committed output. */
-export interface ShelvedOutput {
-  readonly ref: DataRef;
-  readonly lease: MemLease;
-  /** How many of its bytes count. */
-  readonly bytes: number;
-}
-
-interface Shelf extends ShelvedOutput {
-  readonly scope: LeaseScope;
-  readonly members: Map<string | symbol, Membership>;
-  /** True for a lease of the caller's: it is kept while it is read, and never released here. */
-  readonly isForeign: boolean;
-}
-
-/** Reads an output after the run: the caller. */
-const caller: unique symbol = Symbol("caller");
+import { CALLER, ShelfEntry, type PlacedOutput, type ShelvedOutput } from "./shelf-entry.ts";
+import { Spill, type SpillTold } from "./spill.ts";
 
 /** What a shelf is made of. */
 export interface ShelfOptions {
   readonly fabric: Fabric;
+  readonly timer: Timer;
   readonly renewals: RenewalManager | undefined;
   readonly ledger: RunLedger;
   readonly ttlMs: number;
@@ -37,6 +29,11 @@ export interface ShelfOptions {
   readonly teardown: Teardown;
   /** Outputs that outlive the run. */
   readonly keep: ReadonlySet<string>;
+  /** Whether outputs may go to blocks when memory is full. */
+  readonly spill: boolean;
+  /** The place of a task in the plan: lower ones run earlier. */
+  readonly placeOf: (task: string) => number;
+  readonly onSpill: (told: SpillTold) => void;
 }
 
 /**
@@ -45,103 +42,247 @@ export interface ShelfOptions {
  */
 const policy = { renewAtFraction: 0.4 } as const;
 
+/** Leases of outputs that nobody reads any more, and that stand until they expire: most that are remembered. */
+const garbageMax = 4_096;
+
+/** Most outputs in memory where the others may go to blocks: each is an entry in the keeper's book. */
+const inMemoryMax = 16_384;
+
 /** Leases outputs, keeps them, and lets them go. */
 export class OutputShelf {
   readonly #options: ShelfOptions;
-  // Everything that was ever kept, to count its renewals: holds of attempts, and scopes of outputs.
-  readonly #kept: { readonly renewed: number }[] = [];
-  readonly #outputs = new Map<string, Shelf>();
+  readonly #outputs = new Map<string, ShelfEntry>();
+  readonly #spill: Spill;
+  // What is kept now, to count its renewals, and the renewals of what was: holds of attempts, and scopes of outputs.
+  readonly #kept = new Set<{ readonly renewed: number; end(): void }>();
+  #renewedBefore = 0;
+  // Leases that only wait for their TTL, where their bytes may be wanted sooner.
+  #garbage = new Set<MemLease>();
+  #inMemory = 0;
 
   constructor(options: ShelfOptions) {
     this.#options = options;
+    this.#spill = new Spill({
+      fabric: options.fabric,
+      timer: options.timer,
+      ttlMs: options.ttlMs,
+      isOn: options.spill,
+      acquire: (task, output, bytes) => this.acquire(task, output, bytes),
+      keep: (entry, lease) => this.#keep(entry, lease),
+      letGoOfLease: (entry) => this.#letGoOfLease(entry, true),
+      dropGarbage: () => this.#dropGarbage(),
+      returningBytes: () => options.ledger.returningBytes,
+      holdBlocks: (lease) => this.holdBlocks(lease),
+      tell: options.onSpill,
+    });
   }
 
   /** Leases room for an output of an attempt. @throws FabricError `CAPACITY_EXCEEDED`. */
   acquire(task: string, output: string, bytes: number): MemLease {
-    const { fabric, ttlMs, ledger } = this.#options;
+    const { fabric, ttlMs, ledger, spill } = this.#options;
+    if (spill && this.#inMemory >= inMemoryMax)
+      throw new FabricError("CAPACITY_EXCEEDED", "The run has too many outputs in memory", {
+        outputs: this.#inMemory,
+        largestFreeBytes: 0,
+      });
     const label = `${task}/${output}`;
     const lease = fabric.mem().minBytes(bytes).leaseMs(ttlMs).label(label).acquire();
     ledger.add(lease, { task, output }, fabric.nowMs());
     return lease;
   }
 
-  /** Has a lease renewed while `thread` makes progress. Undefined when nothing renews. */
+  /** Has a lease renewed while `thread` makes progress; {@link unhold} ends it. Undefined when nothing renews. */
   hold(lease: MemLease, thread: number): Hold | undefined {
     const { renewals, ttlMs, stallMs } = this.#options;
     const hold = renewals?.hold(lease, { ttlMs, stallMs, thread, policy });
-    if (hold !== undefined) this.#kept.push(hold);
+    if (hold !== undefined) this.#kept.add(hold);
     return hold;
   }
 
+  /** Ends a hold. */
+  unhold(hold: { readonly renewed: number; end(): void }): void {
+    hold.end();
+    if (this.#kept.delete(hold)) this.#renewedBefore += hold.renewed;
+  }
+
+  /** Counts a lease over blocks among the run's, and keeps it until the returned function is called. */
+  holdBlocks(lease: BlockLease): () => void {
+    const { renewals, ttlMs, stallMs, ledger, fabric } = this.#options;
+    ledger.add(lease, { task: "", output: "" }, fabric.nowMs());
+    const hold = renewals?.hold(lease, { ttlMs, stallMs, policy });
+    if (hold !== undefined) this.#kept.add(hold);
+    return () => {
+      if (hold !== undefined) this.unhold(hold);
+    };
+  }
+
+  /** What moves outputs between memory and blocks. */
+  get spill(): Spill {
+    return this.#spill;
+  }
+
   /** Puts an output on the shelf, for the tasks that will read it. */
-  put(output: ShelvedOutput, consumers: readonly string[]): void {
-    const isKept = this.#options.keep.has(output.ref.name);
-    this.#put(output, isKept ? [...consumers, caller] : consumers, false);
+  put(task: string, output: PlacedOutput, consumers: readonly string[]): void {
+    this.#put(task, output, consumers, false);
   }
 
   /** Puts a lease of the caller's on the shelf. @throws FabricError `LEASE_EXPIRED`, `REVOKED`. */
   lend(input: ShelvedOutput, consumers: readonly string[]): void {
-    if (consumers.length > 0) this.#put(input, consumers, true);
+    if (consumers.length > 0) this.#put("", input, consumers, true);
+  }
+
+  /**
+   * The outputs that a task reads, in memory until {@link done}. A promise where some must come back from blocks, or
+   * the task wait for memory; `isOver` is asked when its turn has come. `threads`: of a task on another thread.
+   * @throws FabricError `LEASE_EXPIRED`; by rejection also `CAPACITY_EXCEEDED`, `CORRUPT_RECORD`.
+   */
+  open(
+    task: string,
+    refs: readonly DataRef[],
+    isOver: () => boolean,
+    threads: number | undefined,
+  ): readonly ShelvedOutput[] | Promise<readonly ShelvedOutput[]> {
+    const entries = refs.map(({ name }) => this.#get(task, name));
+    const isHere = entries.every(({ lease }) => lease !== undefined);
+    if (isHere && !this.#options.spill) return this.#spill.take(entries);
+    return this.#spill.open({ entries, isOver, threads });
+  }
+
+  /** An attempt has ended that had opened `outputs`. */
+  done(outputs: readonly ShelvedOutput[]): void {
+    this.#spill.done(outputs);
+  }
+
+  /** When an output of that name will be needed first. */
+  needOf(name: string, consumers: readonly string[]): number {
+    const places = this.#readers(name, consumers).values();
+    return [...places].reduce((first, place) => Math.min(first, place), Infinity);
   }
 
   /** Hands the outputs that outlive the run over: they are no longer this shelf's. */
-  handOver(kept: KeptOutputs): void {
-    for (const [name, shelf] of this.#outputs) {
-      if (!shelf.members.has(caller) || !shelf.lease.isLive) continue;
+  async handOver(kept: KeptOutputs): Promise<void> {
+    for (const [name, entry] of this.#outputs) {
+      if (!entry.readers.has(CALLER)) continue;
+      try {
+        await this.#spill.bringBack(entry);
+      } catch (why) {
+        kept.refuse(name, why);
+        continue;
+      }
+      const { ref, bytes, lease, scope } = entry;
+      if (lease?.isLive !== true || scope === undefined) continue;
       this.#outputs.delete(name);
-      this.#options.ledger.keep(shelf.lease);
-      kept.offer(shelf, shelf.scope);
+      entry.copy?.free();
+      this.#options.ledger.keep(lease);
+      kept.offer({ ref, bytes, lease }, scope);
     }
-  }
-
-  /** An output that an earlier task put here. */
-  get(name: string): ShelvedOutput | undefined {
-    return this.#outputs.get(name);
   }
 
   /** A task has ended: it reads none of `inputs` any more. */
   leave(consumer: string, inputs: readonly DataRef[]): void {
     for (const { name } of inputs) {
-      const shelf = this.#outputs.get(name);
-      const member = shelf?.members.get(consumer);
-      if (shelf === undefined || member === undefined) continue;
-      shelf.members.delete(consumer);
-      member.leave();
-      if (shelf.members.size === 0) this.#letGo(shelf);
+      const entry = this.#outputs.get(name);
+      if (entry === undefined || !entry.readers.delete(consumer)) continue;
+      if (entry.readers.size === 0) this.#letGo(entry);
     }
   }
 
   /** Lets a lease go that will not be an output: of a failed attempt, or replaced. */
   abandon(lease: MemLease): void {
     if (this.#options.teardown === "eager") lease.release();
+    else this.#remember(lease);
   }
 
   /** Renewals of the run's leases so far. */
   get renewed(): number {
-    return this.#kept.reduce((sum, kept) => sum + kept.renewed, 0);
+    let renewed = this.#renewedBefore;
+    for (const kept of this.#kept) renewed += kept.renewed;
+    return renewed;
   }
 
   /** Lets everything go. */
   close(): void {
-    for (const shelf of this.#outputs.values()) this.#letGo(shelf);
+    for (const entry of this.#outputs.values()) this.#letGo(entry);
+    this.#spill.close();
   }
 
-  #put(output: ShelvedOutput, consumers: readonly (string | symbol)[], isForeign: boolean): void {
+  #get(task: string, name: string): ShelfEntry {
+    const entry = this.#outputs.get(name);
+    if (entry !== undefined) return entry;
+    throw new FabricError(
+      "LEASE_EXPIRED",
+      `The attempt of "${task}" does not count: its input "${name}" is gone`,
+      { task },
+    );
+  }
+
+  #readers(name: string, consumers: readonly string[]): Map<string | symbol, number> {
+    const { keep, placeOf } = this.#options;
+    const readers = new Map<string | symbol, number>();
+    for (const consumer of consumers) readers.set(consumer, placeOf(consumer));
+    if (keep.has(name)) readers.set(CALLER, Infinity);
+    return readers;
+  }
+
+  #put(task: string, output: PlacedOutput, consumers: readonly string[], isForeign: boolean): void {
+    const { ref, lease } = output;
+    if (lease === undefined && output.copy === undefined)
+      throw invalidArgument("output", "a lease, or blocks", ref.name);
+    const readers = this.#readers(isForeign ? "" : ref.name, consumers);
+    const entry = new ShelfEntry(task, output, readers, isForeign);
+    if (lease !== undefined) this.#keep(entry, lease);
+    // An attempt that failed between two of its outputs has left one here.
+    const replaced = this.#outputs.get(ref.name);
+    if (replaced !== undefined) this.#letGo(replaced);
+    this.#outputs.set(ref.name, entry);
+    if (readers.size === 0) this.#letGo(entry);
+    else this.#spill.offer(entry);
+  }
+
+  // Has a lease renewed as the entry's.
+  #keep(entry: ShelfEntry, lease: MemLease): void {
     const { renewals, ttlMs, stallMs } = this.#options;
     const scope = new LeaseScope(renewals, { ttlMs, stallMs, policy });
-    this.#kept.push(scope);
-    const members = new Map(consumers.map((consumer) => [consumer, scope.join()]));
-    scope.add(output.lease);
-    const shelf = { ...output, scope, members, isForeign };
-    // An attempt that failed between two of its outputs has left one here.
-    const replaced = this.#outputs.get(output.ref.name);
-    if (replaced !== undefined) this.#letGo(replaced);
-    this.#outputs.set(output.ref.name, shelf);
-    if (consumers.length === 0) this.#letGo(shelf);
+    scope.add(lease);
+    this.#kept.add(scope);
+    this.#inMemory++;
+    entry.lease = lease;
+    entry.scope = scope;
   }
 
-  #letGo(shelf: Shelf): void {
-    if (this.#options.teardown === "eager" && !shelf.isForeign) shelf.scope.release();
-    else shelf.scope.end();
+  #letGo(entry: ShelfEntry): void {
+    if (entry.isOver) return;
+    entry.isOver = true;
+    if (this.#outputs.get(entry.ref.name) === entry) this.#outputs.delete(entry.ref.name);
+    if (entry.moving === undefined) this.#letGoOfLease(entry, false);
+    entry.copy?.free();
+    entry.copy = undefined;
+  }
+
+  // Ends the entry's hold on its lease, and the lease itself where that is wanted at once.
+  #letGoOfLease(entry: ShelfEntry, isAtOnce: boolean): void {
+    const { scope, lease, isForeign } = entry;
+    if (scope === undefined || lease === undefined) return;
+    this.unhold(scope);
+    this.#inMemory--;
+    entry.scope = undefined;
+    entry.lease = undefined;
+    if (isForeign) return;
+    if (isAtOnce) lease.release();
+    else this.abandon(lease);
+  }
+
+  #remember(lease: MemLease): void {
+    if (!this.#options.spill) return;
+    if (this.#garbage.size >= garbageMax)
+      this.#garbage = new Set([...this.#garbage].filter(({ isLive }) => isLive));
+    this.#garbage.add(lease);
+  }
+
+  #dropGarbage(): boolean {
+    let isDropped = false;
+    for (const lease of this.#garbage) isDropped = lease.release() || isDropped;
+    this.#garbage.clear();
+    return isDropped;
   }
 }

@@ -48,9 +48,20 @@ export interface LogEvent {
 export interface LeaseEvent {
   readonly type: "lease";
   readonly task: string;
-  /** Which output it holds. */
+  /** Which output it holds. Both are empty for blocks, which hold outputs of several tasks. */
   readonly output: string;
   readonly event: FabricEvent;
+  readonly atMs: number;
+}
+
+/** An output went to blocks because memory was full, or came back to be read. */
+export interface SpillEvent {
+  readonly type: "spill";
+  /** Who made it. */
+  readonly task: string;
+  readonly output: string;
+  readonly direction: "out" | "back";
+  readonly bytes: number;
   readonly atMs: number;
 }
 
@@ -63,4 +74,4 @@ export interface SettledEvent {
 
 /** Any event of a run. */
 export type ExecutionEvent =
-  WaveEvent | TaskEvent | ProgressEvent | LogEvent | LeaseEvent | SettledEvent;
+  WaveEvent | TaskEvent | ProgressEvent | LogEvent | LeaseEvent | SpillEvent | SettledEvent;

@@ -1,5 +1,5 @@
 /** The leases and bytes of one run, counted from the fabric's own events. */
-import type { Fabric, FabricEvent, MemLease } from "@selvage/fabric";
+import type { BlockLease, Fabric, FabricEvent, MemLease } from "@selvage/fabric";
 
 /** How a run's leases ended. `fenced`: ended, but the bytes cannot be had back. `active`: still standing, kept or not. */
 export interface LeaseCounts {
@@ -20,11 +20,14 @@ export interface ByteCounts {
   readonly fenced: number;
   /** In leases that stand, or on their way back. */
   readonly active: number;
-  /** Most that were leased at a time. */
+  /** Most memory that was leased at a time. */
   readonly peakLeased: number;
+  /** Of outputs that were written to blocks because memory was full, and that were read back. */
+  readonly spilled: number;
+  readonly unspilled: number;
 }
 
-/** What a run leased, and for what. */
+/** What a run leased, and for what. Both are empty for blocks, which hold outputs of several tasks. */
 export interface LeaseOrigin {
   readonly task: string;
   readonly output: string;
@@ -33,10 +36,10 @@ export interface LeaseOrigin {
 /** The ledger of one run. */
 export class RunLedger {
   readonly #leases = { granted: 0, expired: 0, released: 0, revoked: 0, fenced: 0 };
-  readonly #bytes = { leased: 0, returned: 0, fenced: 0, peakLeased: 0 };
+  readonly #bytes = { leased: 0, returned: 0, fenced: 0, peakLeased: 0, spilled: 0, unspilled: 0 };
   readonly #origins = new Map<string, LeaseOrigin>();
   // Leases that stand, as far as was told.
-  readonly #standing = new Map<string, MemLease>();
+  readonly #standing = new Map<string, MemLease | BlockLease>();
   // Those that outlive the run, with their bytes.
   readonly #kept = new Map<string, number>();
   readonly #tell: (event: FabricEvent, origin: LeaseOrigin) => void;
@@ -44,7 +47,9 @@ export class RunLedger {
   // Leases whose bytes are neither back nor fenced.
   #open = 0;
   #live = 0;
+  // Of memory: in leases that stand, and in those that have ended and are not free yet.
   #liveBytes = 0;
+  #returningBytes = 0;
 
   constructor(fabric: Fabric, tell: (event: FabricEvent, origin: LeaseOrigin) => void) {
     this.#tell = tell;
@@ -52,22 +57,22 @@ export class RunLedger {
   }
 
   /** Takes a lease that was just granted into the run. */
-  add(lease: MemLease, origin: LeaseOrigin, atMs: number): void {
+  add(lease: MemLease | BlockLease, origin: LeaseOrigin, atMs: number): void {
     const { kind, leaseId, generation, tenant, label, bytes, expiresAtMs } = lease;
     this.#origins.set(leaseId, origin);
     this.#standing.set(leaseId, lease);
     this.#leases.granted++;
     this.#open++;
     this.#live++;
-    this.#liveBytes += bytes;
     this.#bytes.leased += bytes;
+    if (kind === "mem") this.#liveBytes += bytes;
     this.#bytes.peakLeased = Math.max(this.#bytes.peakLeased, this.#liveBytes);
     const about = { kind, leaseId, generation, tenant, label, bytes } as const;
     this.#tell({ type: "granted", ...about, atMs, expiresAtMs }, origin);
   }
 
   /** A lease outlives the run: nobody waits for its end. */
-  keep(lease: MemLease): void {
+  keep(lease: MemLease | BlockLease): void {
     const { leaseId, bytes } = lease;
     if (!this.#standing.has(leaseId)) return;
     this.#kept.set(leaseId, bytes);
@@ -79,15 +84,25 @@ export class RunLedger {
     return this.#open > 0;
   }
 
+  /** Bytes of memory in leases that have ended and are not free yet. */
+  get returningBytes(): number {
+    return this.#returningBytes;
+  }
+
+  /** An output went to blocks, or came back. */
+  moved(direction: "out" | "back", bytes: number): void {
+    this.#bytes[direction === "out" ? "spilled" : "unspilled"] += bytes;
+  }
+
   leases(): LeaseCounts {
     return { ...this.#leases, active: this.#live };
   }
 
   bytes(): ByteCounts {
-    const { leased, returned, fenced, peakLeased } = this.#bytes;
+    const { leased, returned, fenced, ...more } = this.#bytes;
     const kept = [...this.#kept.values()].reduce((sum, bytes) => sum + bytes, 0);
     const active = leased - returned - kept - fenced;
-    return { leased, returned, kept, fenced, active, peakLeased };
+    return { leased, returned, kept, fenced, active, ...more };
   }
 
   /** Releases every lease of the run that stands; those that are kept only if `keptToo`. */
@@ -114,20 +129,28 @@ export class RunLedger {
         if (this.#kept.delete(event.leaseId)) this.#open++;
         this.#standing.delete(event.leaseId);
         this.#live--;
-        this.#liveBytes -= bytes;
+        if (event.kind === "mem") {
+          this.#liveBytes -= bytes;
+          this.#returningBytes += bytes;
+        }
         break;
       case "reclaimed":
         this.#bytes.returned += bytes;
         this.#open--;
+        if (event.kind === "mem") this.#returningBytes -= bytes;
+        // The last that is heard of a lease.
+        this.#origins.delete(event.leaseId);
         break;
       case "fenced":
         this.#leases.fenced++;
         this.#bytes.fenced += bytes;
+        if (event.kind === "mem") this.#returningBytes -= bytes;
         this.#open--;
         break;
       case "unfenced":
         this.#leases.fenced--;
         this.#bytes.fenced -= bytes;
+        if (event.kind === "mem") this.#returningBytes += bytes;
         this.#open++;
         break;
       case "granted":

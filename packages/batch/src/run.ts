@@ -7,9 +7,10 @@ import type { ExecutorOptions, ExecutorPorts, ResolvedExecution } from "./execut
 import type { ExecutionPlan } from "./execution-plan.ts";
 import type { ExecutionResult } from "./execution-result.ts";
 import { KeptOutputs, withKeep } from "./kept-outputs.ts";
-import { OutputShelf, type ShelvedOutput } from "./output-shelf.ts";
+import { OutputShelf } from "./output-shelf.ts";
 import type { ExecutionEvent } from "./run-events.ts";
 import { RunLedger } from "./run-ledger.ts";
+import type { ShelvedOutput } from "./shelf-entry.ts";
 import { lookEveryMs, Teardown } from "./teardown.ts";
 import {
   RunMachine,
@@ -86,12 +87,19 @@ export class Run {
     this.#ledger = new RunLedger(fabric, (event, origin) =>
       this.#tell({ type: "lease", ...origin, event, atMs: event.atMs }),
     );
+    const places = plan.places();
     this.#shelf = new OutputShelf({
       ...resolved,
       fabric,
       renewals: this.#renewals,
       ledger: this.#ledger,
+      timer: ports.timer,
       keep: new Set(options.keep),
+      placeOf: (task) => places.get(task) ?? 0,
+      onSpill: (told) => {
+        this.#ledger.moved(told.direction, told.bytes);
+        this.#tell({ type: "spill", ...told, atMs: fabric.nowMs() });
+      },
     });
     this.#codecOf = codecsOf(ports.codecs, options.budget);
     this.#kept = new KeptOutputs({ ...resolved, timer: ports.timer, codecOf: this.#codecOf });
@@ -121,7 +129,7 @@ export class Run {
       const settledAtMs = this.#fabric.nowMs();
       const renewals = this.#shelf.renewed;
       await this.#runner?.close();
-      if (this.#failure === undefined) this.#shelf.handOver(this.#kept);
+      if (this.#failure === undefined) await this.#shelf.handOver(this.#kept);
       await this.#teardown();
       // Not before: what a failed run leased is given back like any other's.
       if (this.#failure !== undefined) throw this.#failure.thrown;
@@ -230,6 +238,7 @@ export class Run {
       epoch: this.#machine.epochOf(book.index),
       fabric,
       shelf: this.#shelf,
+      readers: this.#readers,
       abort: ports.abortSource(),
       codecOf: this.#codecOf,
       budget: this.#parts.options.budget,
@@ -244,7 +253,7 @@ export class Run {
     attempt
       .run()
       .then(
-        (outputs) => this.#succeeded(live, outputs),
+        () => this.#succeeded(live),
         (error: unknown) => this.#broke(live, error),
       )
       .catch((thrown: unknown) => this.#break(thrown));
@@ -262,14 +271,8 @@ export class Run {
     live.stopTimer = this.#parts.ports.timer.after(timeoutMs, () => this.#timeOut(live, timeoutMs));
   }
 
-  #succeeded(live: Live, outputs: readonly ShelvedOutput[]): void {
+  #succeeded(live: Live): void {
     const { book } = live;
-    try {
-      for (const output of outputs) this.#shelf.put(output, this.#readers(output.ref.name));
-    } catch (error) {
-      this.#broke(live, error);
-      return;
-    }
     this.#ended(live);
     this.#outcome(book, "succeeded");
     this.#machine.succeed(book.index);

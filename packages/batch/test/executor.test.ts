@@ -519,7 +519,16 @@ describe("Outcomes", () => {
       tasks: [],
       renewals: 0,
       leases: { granted: 0, expired: 0, released: 0, revoked: 0, fenced: 0, active: 0 },
-      bytes: { leased: 0, returned: 0, kept: 0, fenced: 0, active: 0, peakLeased: 0 },
+      bytes: {
+        leased: 0,
+        returned: 0,
+        kept: 0,
+        fenced: 0,
+        active: 0,
+        peakLeased: 0,
+        spilled: 0,
+        unspilled: 0,
+      },
       elapsedMs: 0,
       teardownMs: 0,
     });

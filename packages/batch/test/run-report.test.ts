@@ -85,7 +85,16 @@ function resultOf(plan: ExecutionPlan, tookMs: (index: number) => number): Execu
     tasks,
     renewals: 0,
     leases: { granted: 0, ...none },
-    bytes: { leased: 0, returned: 0, kept: 0, fenced: 0, active: 0, peakLeased: 0 },
+    bytes: {
+      leased: 0,
+      returned: 0,
+      kept: 0,
+      fenced: 0,
+      active: 0,
+      peakLeased: 0,
+      spilled: 0,
+      unspilled: 0,
+    },
     elapsedMs: 1,
     teardownMs: 0,
     keep() {

@@ -62,6 +62,12 @@ export interface TaskHost {
   started(thread: number): void;
   /** Leases room for an output. @throws FabricError. */
   acquire(output: string, bytes: number): TicketedAllocation;
+  /**
+   * After `acquire` was refused for want of memory: waits for room. Resolves with whether to try again.
+   * Absent: there is nothing to wait for.
+   * @throws FabricError.
+   */
+  makeRoom?(bytes: number): Promise<boolean>;
   progress(fraction: number | undefined): void;
   log(message: string): void;
 }
@@ -78,6 +84,8 @@ export interface RunningTask {
 
 /** Threads that run tasks. */
 export interface TaskRunner {
+  /** How many attempts run at a time: where memory is short, no more are readied. Default 1. */
+  readonly threadsMax?: number;
   /** Starts threads for `count` tasks to come, so that the tasks need not wait for them. */
   warm(count: number): void;
   /** Runs one attempt as soon as a thread is free. */

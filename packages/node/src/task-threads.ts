@@ -1,7 +1,7 @@
 /** Worker threads for work whose body is a module: a pool that tasks and jobs share. */
 import { availableParallelism } from "node:os";
 import { MessageChannel, Worker, type MessagePort } from "node:worker_threads";
-import { FabricError, fromWire, invalidArgument, toWire } from "@selvage/fabric";
+import { FabricError, fromWire, invalidArgument, isFabricError, toWire } from "@selvage/fabric";
 import type { RunningTask, TaskHost, TaskReply, TaskRequest, TaskRunner } from "@selvage/leasekit";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
 import { workerFlags } from "./worker-flags.ts";
@@ -75,6 +75,10 @@ class Pool implements TaskThreads {
     const { threads = Math.max(2, availableParallelism()), heapMiB } = options;
     this.#most = checkCount("threads", threads, 1);
     this.#heapMiB = heapMiB === undefined ? undefined : checkCount("heapMiB", heapMiB, 1);
+  }
+
+  get threadsMax(): number {
+    return this.#most;
   }
 
   get stats(): TaskThreadsStats {
@@ -278,7 +282,9 @@ class TaskThread {
         job.hasStarted = true;
         return job.host.started(message.thread);
       case "acquire":
-        return this.#answer(granted(job, message.output, message.bytes));
+        return void granted(job, message.output, message.bytes).then((answer) =>
+          this.#answer(answer),
+        );
       case "progress":
         return job.host.progress(message.fraction);
       case "log":
@@ -332,9 +338,15 @@ function checkCount(name: string, count: number, least: number): number {
   throw invalidArgument(name, `a whole number from ${least} up`, count);
 }
 
-function granted({ host }: Job, output: string, bytes: number): ToTask {
+async function granted({ host }: Job, output: string, bytes: number): Promise<ToTask> {
   try {
-    return { type: "granted", allocation: host.acquire(output, bytes) };
+    for (;;)
+      try {
+        return { type: "granted", allocation: host.acquire(output, bytes) };
+      } catch (thrown) {
+        const isFull = isFabricError(thrown) && thrown.code === "CAPACITY_EXCEEDED";
+        if (!isFull || !(await host.makeRoom?.(bytes))) throw thrown;
+      }
   } catch (thrown) {
     return { type: "refused", error: toWire(thrown) };
   }

@@ -29,7 +29,7 @@ function tell(message: FromTask): void {
 
 async function serve(request: TaskRequest): Promise<void> {
   abort = new AbortController();
-  const onWait = (): void => attachments().attachThread(request.fabric).pulse.progress();
+  const onWait = (): void => attachments().attachThread(request.fabric).pulse.announce();
   try {
     const { outputs } = await runRequest(request, () => load(request), farPorts(onWait));
     tell({ type: "done", outputs });
@@ -66,8 +66,8 @@ function farPorts(onWait: () => void): FarPorts {
     acquire(output, bytes) {
       const before = Atomics.load(answers, 0);
       tell({ type: "acquire", output, bytes });
-      // The owner answers at its next loop turn, and ends this thread when it gives the attempt up. Waiting for it is
-      // not this task's silence.
+      // The owner answers at its next loop turn, or when there is room, and ends this thread when it gives the attempt
+      // up. Waiting for it is not this task's silence; and room may come of what only waits for this thread to announce.
       while (Atomics.wait(answers, 0, before, stampedEveryMs) === "timed-out") onWait();
       for (;;) {
         const answer = receiveMessageOnPort(port)?.message as ToTask | undefined;

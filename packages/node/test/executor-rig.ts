@@ -11,6 +11,7 @@ import {
   type TaskId,
 } from "@selvage/batch";
 import { isFabricError } from "@selvage/fabric";
+import type { TaskRunner } from "@selvage/leasekit";
 import { Executor, Fabric, openTaskThreads } from "@selvage/node";
 
 /** A module whose default export is a body of `task-bodies-worker.ts`. */
@@ -58,7 +59,13 @@ export interface Ran {
 /** Two threads for all of a file's runs: a thread takes most of a second to start. */
 export function sharedThreads(): { ports: Partial<ExecutorPorts>; close: () => Promise<void> } {
   const threads = openTaskThreads({ threads: 2 });
-  const ports = { openRunner: () => ({ ...threads, close: () => Promise.resolve() }) };
+  const runner: TaskRunner = {
+    threadsMax: threads.threadsMax ?? 1,
+    warm: (count) => threads.warm(count),
+    run: (request, host) => threads.run(request, host),
+    close: () => Promise.resolve(),
+  };
+  const ports = { openRunner: () => runner };
   return { ports, close: () => threads.close() };
 }
 

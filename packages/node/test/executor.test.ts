@@ -147,7 +147,7 @@ describe("A run on real time, torn down by expiry,", () => {
     using fabric = Fabric.open({ memoryBytes: 1 << 20 });
     const mine = fabric.mem().minBytes(64).leaseSecs(60).acquire();
     mine.write(0, Uint8Array.of(42));
-    const result = await Executor.run(planOf(diamond(), diamondEdges), { fabric, ttlMs: 100 });
+    const result = await Executor.run(planOf(diamond(), diamondEdges), { fabric, ttlMs: 1_000 });
     expect(result.status).toBe("succeeded");
     expect(fabric.leases()).toEqual([mine]);
     expect(fabric.stats().memory).toMatchObject({

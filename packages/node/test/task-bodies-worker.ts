@@ -69,6 +69,17 @@ const bodies: Readonly<Record<string, TaskFunction>> = {
     context.allocate("twice", 2).fill(2);
     return { long: long.subarray(0, 4), replaced: Uint8Array.of(9) };
   },
+  /** Allocates the output `as`, `bytes` of the byte `of`, after what it reads (`from`) was seen to be as it should. */
+  relay(context) {
+    const from = query.get("from");
+    const of = Number(query.get("of"));
+    if (from !== null && context.input(from).some((byte) => byte !== of - 1)) throw new Error(from);
+    context.allocate(query.get("as") ?? "", Number(query.get("bytes"))).fill(of);
+  },
+  /** Allocates four outputs at once. */
+  hoard(context) {
+    for (const name of ["a", "b", "c", "d"]) context.allocate(name, Number(query.get("bytes")));
+  },
   /** Returns `y`, an object around what `x` decodes to. */
   wrap: (context) => ({ y: { wrapped: context.input<unknown>("x") } }),
   /** Returns what neither JSON nor MessagePack can say. */

@@ -33,8 +33,8 @@ export const dagMutants: readonly Mutant[] = [
     "D1",
     "an output is let go when the first of its readers has ended",
     shelf,
-    "      if (shelf.members.size === 0) this.#letGo(shelf);\n",
-    "      this.#letGo(shelf);\n",
+    "      if (entry.readers.size === 0) this.#letGo(entry);\n",
+    "      this.#letGo(entry);\n",
   ),
-  dag("D1", "an output is not kept for its readers", shelf, "    scope.add(output.lease);\n", ""),
+  dag("D1", "an output is not kept for its readers", shelf, "    scope.add(lease);\n", ""),
 ];
