@@ -150,7 +150,7 @@ export class Deaths {
   async #drain(): Promise<void> {
     const stream = { isClosed: false };
     const close = async (): Promise<void> => {
-      while (!(await tried(this.#producer.close()))) {
+      while (!stream.isClosed && !(await tried(this.#producer.close()))) {
         await this.#stage.node.sleep(20);
         await tried(this.#producer.relocate());
       }
@@ -165,6 +165,9 @@ export class Deaths {
       await this.#stage.node.sleep(20);
     }
     this.#consumer.edge[Symbol.dispose]();
+    // Where nothing is left for another, the producer may be at it still: its next rings would be found by the next episode.
+    stream.isClosed = true;
+    this.#producer[Symbol.dispose]();
   }
 
   async #open(epoch: number, next: number, isAtSea: boolean): Promise<Consumer> {

@@ -2,7 +2,7 @@
 import { isFabricError } from "@selvage/fabric";
 import type { RelocatableQueueEdge } from "@selvage/pipeline";
 import { sometimes, Violation } from "@selvage/sim";
-import { attempt, type EdgeStage } from "./edge-stage.ts";
+import { attempt, EDGE_STAGE_TICK_MS, type EdgeStage } from "./edge-stage.ts";
 
 /** Names of what is held to here. */
 export const rivalsProperty =
@@ -53,7 +53,8 @@ export async function rivalsEpisode(stage: EdgeStage): Promise<void> {
   const isRight = got.every((number, index) => index === 0 || number > (got[index - 1] as number));
   if (!isRight || got.at(-1) !== next - 1)
     throw new Violation(rivalsProperty, `${got.join(" ")} of ${next}, lost ${lost.length}`);
-  await node.sleep(100);
+  // The consumer tells at its next tick that it has left the ring before, and the winner looks at its own.
+  await node.sleep(3 * EDGE_STAGE_TICK_MS);
   if (stage.rings.length > 1)
     throw new Violation(rivalsProperty, `${stage.rings.length} rings are left at the end`);
   for (const edge of [first, second, consumer]) edge[Symbol.dispose]();

@@ -14,6 +14,8 @@ import { sometimes, type RandomStream, type SimNode } from "@selvage/sim";
 import { weathered, type BlockWeather } from "./edge-blocks.ts";
 
 const stride = 8;
+/** How often the ends of these edges look after themselves, in milliseconds. */
+export const EDGE_STAGE_TICK_MS = 60;
 
 /** One edge on one node. */
 export class EdgeStage {
@@ -121,7 +123,7 @@ export class EdgeStage {
   #given(options: EdgeOptions): EdgeOptions {
     return {
       leaseMs: this.leaseMs,
-      tickMs: 60,
+      tickMs: EDGE_STAGE_TICK_MS,
       ...options,
       onEvent: (event) => {
         noteEvent(event);

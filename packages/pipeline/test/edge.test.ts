@@ -331,6 +331,21 @@ describe("who died, and what is told", () => {
   });
 });
 
+describe("an end that could not be opened", () => {
+  // Found by a simulated run: its timer went on, and it made rings that nobody had, and published them.
+  it("E5: leaves nothing behind that looks after the ring, or publishes another", async () => {
+    const stage = await Stage.open();
+    const { edge, lease } = await openWriter(stage, shape);
+    pushFrom(edge, 0, 3);
+    edge[Symbol.dispose]();
+    scribble(lease, 9, 7_777);
+    await expect(takeOver(stage)).rejects.toMatchObject({ code: "CORRUPT_RECORD" });
+    await stage.advance(10_000);
+    const state = await new HandoffReader(stage.blocks).poll();
+    expect([state?.generation, stage.memLeases.length]).toEqual([1, 0]);
+  });
+});
+
 describe("a stray write to the ring", { timeout: 120_000 }, () => {
   it.each([0, 7_777, -1])(
     "E3: %i in any word of its header or a seal: every item once, in order",

@@ -79,4 +79,11 @@ export const edgeMutants: readonly Mutant[] = [
     " ^ this.#doubt;",
     ";",
   ),
+  edge(
+    "E5",
+    "an end that could not be opened goes on making rings",
+    mover,
+    "    } catch (error) {\n      this.leave();\n",
+    "    } catch (error) {\n",
+  ),
 ];

@@ -80,6 +80,16 @@ export class EdgeMover<T> {
     if (queue !== undefined) this.#keep(queue);
   }
 
+  /** Opens an end. Should that throw, nobody has the edge: it must not go on looking after its ring, and make others. */
+  begin(open: () => unknown): void {
+    try {
+      open();
+    } catch (error) {
+      this.leave();
+      throw error;
+    }
+  }
+
   /** The ring; undefined while the edge moves, and when the stream is over. @throws what has ended the edge. */
   get queue(): FabricQueue<T> | undefined {
     if (this.#failure !== undefined) throw this.#failure;

@@ -125,8 +125,7 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
     this.#mover = new EdgeMover(queue, home, this.#clock, options, letGo);
     this.#waits = new EdgeWaits(this.#mover);
     // At once: whoever makes the next ring knows what it begins with.
-    if (home.isMaker) this.#openSender(queue);
-    else this.#openReceiver(queue);
+    this.#mover.begin(() => (home.isMaker ? this.#openSender(queue) : this.#openReceiver(queue)));
   }
 
   /**
