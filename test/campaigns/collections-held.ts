@@ -20,6 +20,8 @@ export const r1 = "R1: a queue's output is a prefix of what was committed to it"
 export const r2 = "R2: uncommitted bytes are never delivered";
 export const r3 = "R3: no overwrite of unread, full and empty are told apart";
 export const r4 = "R4: a claim left open is skipped, alone, and counted; a late commit fails";
+export const r5 =
+  "R5: whatever stands in a ring's or a map's bytes, nothing is read or written beyond its lease";
 export const r6 = "R6: no lost wakeup";
 export const r7 =
   "R7: a queue on an ended lease: both ends error, and the next tenant's bytes stay";

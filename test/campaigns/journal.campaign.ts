@@ -210,7 +210,9 @@ class Keeper {
         const isOver = ["LEASE_EXPIRED", "NOT_FOUND", "UNSUPPORTED"].includes(thrown.code);
         if (!isOver) throw thrown;
         const isGone = thrown.code === "UNSUPPORTED";
-        if (isGone || ledger.isLong) this.#checkEnd(ledger.ticket, thrown.code);
+        // One that has ended is known; one whose grant was acknowledged cannot be unknown, however short it is.
+        const mayEnd = thrown.code === "LEASE_EXPIRED" && !ledger.isLong;
+        if (!mayEnd) this.#checkEnd(ledger.ticket, thrown.code);
         sometimes("a file was gone, and began anew", isGone);
         ledger.forget();
       }

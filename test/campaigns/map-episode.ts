@@ -9,7 +9,7 @@ import {
 } from "@selvage/fabric";
 import { sometimes, Violation, type RandomStream } from "@selvage/sim";
 import type { Stage } from "./queue-book.ts";
-import { a3, m3, m4, s1 } from "./collections-held.ts";
+import { a3, m3, m4, r5, s1 } from "./collections-held.ts";
 
 type Table = FabricHashMap<string, unknown>;
 
@@ -138,17 +138,30 @@ function refusals(lease: MemLease, table: Table): void {
   refused("INVALID_ARGUMENT", "no target", () => table.readInto("k", [] as never));
 }
 
-/** R5: whatever stands in a queue's or map's bytes, an operation ends with an answer or a typed error, in bounded time. */
+/** What the leases beside a damaged one are full of. */
+const beside = 0xee;
+const stride = 16;
+const ringHeaderBytes = 1_024;
+
+/**
+ * R5: whatever stands in a queue's or map's bytes, an operation ends with an answer or a typed error, in bounded time; it
+ * gives nothing that is longer than a value may be, and reads and writes nothing beyond its lease.
+ */
 export async function damageEpisode(stage: Stage): Promise<void> {
   const { node, fabric } = stage;
   const { random } = node;
   const isMap = random.chance(1, 2);
   const options = random.pick([{}, { many: true }, { records: true }]);
   const shape = { capacity: 6, keyBytes: 8, valueBytes: 8 };
-  const bytes = isMap ? FabricHashMap.bytesFor(shape) : FabricQueue.bytesFor(6, 16, options);
-  const lease = fabric.mem().minBytes(bytes).leaseSecs(1_000_000).acquire();
+  const bytes = isMap ? FabricHashMap.bytesFor(shape) : FabricQueue.bytesFor(6, stride, options);
+  // The one that is damaged, between two others.
+  const leases = [512, bytes, 512].map((size) =>
+    fabric.mem().minBytes(size).leaseSecs(1_000_000).acquire(),
+  );
+  const [before, lease, after] = leases as [MemLease, MemLease, MemLease];
+  for (const other of [before, after]) other.write(0, new Uint8Array(512).fill(beside));
   const codecs = { key: stringCodec, value: numberCodec };
-  const queue = isMap ? undefined : new FabricQueue(lease, 6, 16, undefined, options);
+  const queue = isMap ? undefined : new FabricQueue(lease, 6, stride, undefined, options);
   const table = isMap ? new FabricHashMap(lease, { ...shape, ...codecs }) : undefined;
   for (let at = 0; at < 4; at++) {
     queue?.push(new Uint8Array(10).fill(at));
@@ -159,35 +172,62 @@ export async function damageEpisode(stage: Stage): Promise<void> {
     table === undefined ? queueUses(queue as FabricQueue, lease) : mapUses(table, lease);
   for (let rounds = random.between(1, 6); rounds > 0; rounds--) {
     const word = new Uint8Array(4);
-    const at = 4 * random.below(Math.min(bytes, 256) >> 2);
+    const at = drawPlace(random, bytes);
     lease.readInto(at, word);
     // One bit, or all of a word.
-    if (random.chance(1, 2)) word[random.below(4)] = random.below(256);
-    else word.fill(random.pick([0, 0x7f, 0xff]));
+    if (random.chance(1, 2)) {
+      const index = random.below(4);
+      word[index] = (word[index] as number) ^ (1 << random.below(8));
+    } else word.fill(random.pick([0, 0x7f, 0xff]));
     lease.write(at, word);
     for (const use of uses)
       try {
-        use();
+        checkGiven(use());
       } catch (thrown) {
-        if (!isFabricError(thrown)) throw thrown;
+        if (thrown instanceof Violation) throw thrown;
+        if (!isFabricError(thrown)) throw new Violation(r5, String(thrown));
         sometimes("damage in memory was noticed", thrown.code === "CORRUPT_RECORD");
       }
+    for (const other of [before, after])
+      if (other.read(0, 512).some((byte) => byte !== beside))
+        throw new Violation(r5, "bytes were written beside the damaged lease");
     await node.sleep(10);
   }
   queue?.[Symbol.dispose]();
-  lease.release();
+  for (const one of leases) one.release();
+}
+
+// Where the damaged word is: in the header, anywhere, or where a slot may begin, with its length.
+function drawPlace(random: RandomStream, bytes: number): number {
+  const draw = random.below(3);
+  if (draw === 0) return 4 * random.below(Math.min(bytes, ringHeaderBytes) >> 2);
+  if (draw === 1 || bytes <= ringHeaderBytes) return 4 * random.below(bytes >> 2);
+  return ringHeaderBytes + 8 * random.below((bytes - ringHeaderBytes) >> 3);
+}
+
+function checkGiven(given: unknown): void {
+  for (const value of Array.isArray(given) ? (given as unknown[]) : [given]) {
+    if (!(value instanceof Uint8Array)) continue;
+    if (value.length > stride)
+      throw new Violation(r5, `${value.length} bytes, where ${stride} are the most`);
+    if (value.includes(beside)) throw new Violation(r5, "bytes were read beside the damaged lease");
+  }
 }
 
 function queueUses(queue: FabricQueue, lease: MemLease): readonly (() => unknown)[] {
   return [
     () => queue.pop(),
     () => queue.push(new Uint8Array(12)),
-    () => queue.popInto(new Uint8Array(16)),
+    () => {
+      const target = new Uint8Array(stride);
+      queue.popInto(target);
+      return target;
+    },
     () => queue.size,
     () => queue.stats(),
     () => queue.peek(),
     () => FabricQueue.attach(lease).size,
-    () => new FabricQueue(lease, 6, 16).pop(),
+    () => new FabricQueue(lease, 6, stride).pop(),
     () => queue.pushBatch([new Uint8Array(8), new Uint8Array(8)]),
     () => queue.popBatch(3),
     () => queue.close(),

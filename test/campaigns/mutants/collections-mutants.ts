@@ -6,6 +6,13 @@ const collections = mutantsOf("collections");
 /** See above. */
 export const collectionsMutants: readonly Mutant[] = [
   collections(
+    "R5",
+    "a length is not held against the longest that a value may have",
+    "packages/collections/src/ring-side.ts",
+    "if (length >= 0 && length <= this.stride) return;",
+    "if (length >= 0) return;",
+  ),
+  collections(
     "R1",
     "a closed ring ends while a claim holds values back",
     "packages/collections/src/value-port.ts",

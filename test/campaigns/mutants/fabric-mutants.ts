@@ -12,6 +12,27 @@ const memoryPool = "packages/fabric/src/memory-pool.ts";
 /** See above. */
 export const fabricMutants: readonly Mutant[] = [
   arena(
+    "A1",
+    "what is cut off a block begins a unit early",
+    "packages/fabric/src/range-allocator.ts",
+    "words[restAt + offsetWord] = (words[at + offsetWord] as number) + units;",
+    "words[restAt + offsetWord] = (words[at + offsetWord] as number) + units - (units > 4 ? 1 : 0);",
+  ),
+  arena(
+    "A4",
+    "a view is not emptied after its callback",
+    "packages/fabric/src/mem-lease.ts",
+    "      if (copy.byteLength > 0) copy.buffer.transfer();\n",
+    "",
+  ),
+  arena(
+    "A2, A5",
+    "blocks are made zero before the end of their lease is durable",
+    "packages/fabric/src/block-book.ts",
+    "      if (!this.isSaved(slot)) await this.save(slot);\n",
+    "",
+  ),
+  arena(
     "A2",
     "blocks of an ended lease stay as they are",
     "packages/fabric/src/block-book.ts",
@@ -37,6 +58,27 @@ export const fabricMutants: readonly Mutant[] = [
     "an acknowledged write is not synced",
     "packages/fabric/src/block-table.ts",
     "    if (written.length > 0) await this.#store.sync();\n",
+    "",
+  ),
+  journal(
+    "J6",
+    "a short write counts as a whole one",
+    "packages/fabric/src/block-store.ts",
+    'disk took no more bytes");\n        done += length;',
+    'disk took no more bytes");\n        done = source.length;',
+  ),
+  journal(
+    "J6",
+    "a short read counts as a whole one",
+    "packages/fabric/src/block-store.ts",
+    "target.subarray(done));\n        if (length === 0) break;\n        done += length;\n      }\n      target.fill(0, done);",
+    "target.subarray(done));\n        if (length === 0) break;\n        done = target.length;\n      }\n      target.fill(0, done);",
+  ),
+  journal(
+    "J3",
+    "a lease's record is written to one of its copies only",
+    "packages/fabric/src/block-table.ts",
+    "      await this.#store.write(recordAt(this.shape, slot, copy === 0 ? 1 : 0), bytes);\n",
     "",
   ),
   journal(

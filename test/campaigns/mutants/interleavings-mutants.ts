@@ -167,6 +167,13 @@ export const interleavingsMutants: readonly Mutant[] = [
     "      this.words.store(CLOCK_AT, packLow(target)); this.words.store(CLOCK_AT + 1, Math.floor(target / 0x1_0000_0000)); return this.baseMs + target + (raised ? 0 : 0);\n",
   ),
   interleavings(
+    "A3, A5",
+    "memory is made zero before its lease's word says that it is over",
+    "packages/fabric/src/mem-lease.ts",
+    '  readonly kind = "mem";\n',
+    '  readonly kind = "mem"; override release(): boolean { this.#arena.fill(0, this.#offset, this.#offset + this.bytes); return super.release(); }\n',
+  ),
+  interleavings(
     "A3",
     "bytes are reclaimed under a thread that may be at them",
     quarantine,
