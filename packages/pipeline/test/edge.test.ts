@@ -167,6 +167,52 @@ describe("RelocatableQueueEdge", () => {
     await closed;
   });
 
+  it("a producer that waits to be done hears of a consumer that took over, and needs more", async () => {
+    const stage = await Stage.open();
+    const { edge } = await openWriter(stage, shape);
+    pushFrom(edge, 0, 2);
+    const closed = edge.close();
+    const first = await openReader(stage, { acknowledge: "manual" });
+    expect(popAll(first)).toEqual([0, 1]);
+    first[Symbol.dispose]();
+    const second = await openReader(stage, { acknowledge: "manual" });
+    expect(await readAll(stage, second)).toEqual([0, 1]);
+    second.acknowledge();
+    await stage.until(closed);
+  });
+
+  it.each([true, false])(
+    "E3: long items come again as they were, from slots that are used again (records: %s)",
+    async (records) => {
+      const stage = await Stage.open();
+      const stride = 512;
+      const long = { capacity: 8, stride, records };
+      const { edge } = await openWriter(stage, long);
+      const consumer = await openReader(stage, { acknowledge: "manual" });
+      const got: number[] = [];
+      let pushed = 0;
+      for (let turn = 0; turn < 60; turn++) {
+        for (let count = turn % 7; count >= 0 && edge.push(itemOf(pushed * 7, stride)); count--)
+          pushed++;
+        for (let count = turn % 5; count >= 0; count--) {
+          const bytes = consumer.pop();
+          if (bytes !== undefined) got.push(numberOf(bytes, stride));
+        }
+        if (turn % 3 === 0 && got.length > 0) consumer.acknowledge();
+        if (turn % 4 === 3) stage.memLeases.at(-1)?.release();
+        await stage.advance(12);
+      }
+      for (let turn = 0; turn < 20; turn++) {
+        await stage.advance(12);
+        for (let bytes = consumer.pop(); bytes !== undefined; bytes = consumer.pop())
+          got.push(numberOf(bytes, stride));
+        consumer.acknowledge();
+      }
+      expect(got).toEqual(Array.from({ length: pushed }, (_, number) => number * 7));
+      expect(edge.stats().replayed).toBeGreaterThan(10);
+    },
+  );
+
   it("waits no longer than it is told to", async () => {
     const stage = await Stage.open();
     const { edge } = await openWriter(stage, shape);

@@ -12,6 +12,8 @@ import { ReplayWindow } from "./replay-window.ts";
 
 /** A ring is left before so many values: its counts must not wrap (N1). */
 const RING_VALUES_MAX: number = 2 ** 31 - 2 ** 26;
+/** Items between two looks at what has been acknowledged: a power of two. */
+const lookEvery = 16;
 /** Numbers begin anew so far apart: no generation carries as many items. */
 const anewStep = 2 ** 32;
 
@@ -154,6 +156,8 @@ export class EdgeSender<T> {
   push(value: T): boolean {
     const window = this.#window;
     if (window.isFull && !this.takeAcknowledged()) return false;
+    // Few are kept then, in few slots.
+    if (window.isReusing && this.accepted % lookEvery === 0) this.takeAcknowledged();
     if (this.#behind > 0 && !this.catchUp()) return false;
     if (this.next < this.#filledTo) window.keep(value);
     else if (!window.push(this.#queue, value)) return false;
