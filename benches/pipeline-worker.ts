@@ -14,7 +14,8 @@ import { filter, itemsOf, map, slowArraysOf, slowItemsOf } from "./pipeline-work
 /** Items that travel together, where they do. */
 const chunkItems = 256;
 
-type Side = (items: readonly number[]) => Promise<number> | number;
+/** Computes; one that has to start something first says when the clock begins. */
+type Side = (items: readonly number[], begin: () => void) => Promise<number> | number;
 
 async function* mapped(source: AsyncIterable<number>): AsyncGenerator<number> {
   for await (const item of source) yield map(item);
@@ -88,16 +89,24 @@ async function web(items: readonly number[]): Promise<number> {
 
 const stage = new URL("./pipeline-stage-worker.ts", import.meta.url);
 
-/** One stage on a thread of its own, which is started and ended with the turn. */
-async function threads(source: readonly number[]): Promise<number> {
+type Work = number | Uint8Array;
+const weigh = (value: Work): number => (typeof value === "number" ? value : (value[0] as number));
+
+/** Items of 4 KiB. */
+const bytesOf = (items: readonly number[]): Uint8Array[] =>
+  items.map((item) => new Uint8Array(4_096).fill(item));
+
+/** One stage on a thread of its own, from when it is there. */
+async function threads(source: readonly Work[], begin: () => void): Promise<number> {
   let sum = 0;
-  const { result } = runStages<number, number>({
+  const { result } = runStages<Work, Work>({
     source,
     stages: [{ name: "work", module: stage }],
-    stride: 64,
+    stride: typeof source[0] === "number" ? 64 : 4_104,
     sink(items) {
-      for (const { value } of items) sum += value;
+      for (const { value } of items) sum += weigh(value);
     },
+    onEvent: ({ type }) => type === "ready" && begin(),
   });
   const { status, error } = await result;
   if (status !== "succeeded") throw error;
@@ -105,17 +114,20 @@ async function threads(source: readonly number[]): Promise<number> {
 }
 
 /** The same thread, sent each item: nothing bounds what is on the way. */
-async function messages(items: readonly number[]): Promise<number> {
+async function messages(items: readonly Work[], begin: () => void): Promise<number> {
   let sum = 0;
   const worker = new Worker(stage, { workerData: "messages" });
   await new Promise<void>((resolve, reject) => {
     worker.on("error", reject);
-    worker.on("message", (value: number | null) => {
-      if (value === null) resolve();
-      else sum += value;
+    worker.once("message", () => {
+      begin();
+      worker.on("message", (value: Work | null) => {
+        if (value === null) resolve();
+        else sum += weigh(value);
+      });
+      for (const item of items) worker.postMessage(item);
+      worker.postMessage(null);
     });
-    for (const item of items) worker.postMessage(item);
-    worker.postMessage(null);
   });
   await worker.terminate();
   return sum;
@@ -143,6 +155,8 @@ const sides: Readonly<Record<string, Side>> = {
   web,
   threads,
   messages,
+  threadsLong: (items, begin) => threads(bytesOf(items), begin),
+  messagesLong: (items, begin) => messages(bytesOf(items), begin),
   rxjs: (items) =>
     rx.lastValueFrom(
       rx.from(items).pipe(
@@ -169,9 +183,9 @@ function main([name = "", itemsText]: readonly string[]): void {
   if (side === undefined) throw new Error(`no side ${name}`);
   const items = itemsOf(Number(itemsText));
   serveTurns(async () => {
-    const begin = process.hrtime.bigint();
-    const checksum = await side(items);
-    return { op: { ns: Number(process.hrtime.bigint() - begin), ops: items.length, checksum } };
+    let begunAt = process.hrtime.bigint();
+    const checksum = await side(items, () => (begunAt = process.hrtime.bigint()));
+    return { op: { ns: Number(process.hrtime.bigint() - begunAt), ops: items.length, checksum } };
   });
 }
 

@@ -12,8 +12,12 @@ import type { RingShape } from "./stage-messages.ts";
 
 /** Most items of a frame: from here on what they share is less than what an item costs by itself. */
 const itemsMax = 64;
+/** Where items are long a frame has fewer: what they share is little then, and so long a copy leaves the cache. */
+const itemBytesMax = 65_536;
 /** Frames that a ring has room for, however long they are. */
 const ringFrames = 4;
+/** What is on its way over an edge, however long the items: more only fills the heap with copies. In bytes. */
+const windowBytesMax = 2_097_152;
 /** Room in a frame beside its items: for its numbers, and for what a stage has failed with. */
 const beside = 1_024;
 const most = { bytes: 2 ** 30, elements: itemsMax * 1_000_000, depth: 102 };
@@ -41,12 +45,18 @@ export interface FrameShape {
 
 /** What holds `capacity` items of `stride` bytes. */
 export function frameShape({ capacity, stride }: RingShape): FrameShape {
-  const perFrame = Math.max(1, Math.min(itemsMax, capacity >> 4));
+  const perFrame = Math.max(
+    1,
+    Math.min(itemsMax, capacity >> 4, Math.floor(itemBytesMax / stride)),
+  );
   return {
     itemsMax: perFrame,
     capacity: ringFrames,
     stride: perFrame * (stride + 1) + beside,
-    window: Math.ceil(capacity / perFrame),
+    window: Math.min(
+      Math.ceil(capacity / perFrame),
+      Math.max(ringFrames * 2, Math.floor(windowBytesMax / (perFrame * stride))),
+    ),
   };
 }
 

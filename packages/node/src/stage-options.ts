@@ -68,7 +68,7 @@ export interface StageThreadsOptions<T, R> {
   readonly from?: number;
   /** Where the rings are leased: room for three rings an edge and `HandoffWriter.BLOCKS` blocks. Default: one of its own. */
   readonly fabric?: Fabric;
-  /** Items of an edge that are not acknowledged, at most: what is made again after a death. Default 4,096. */
+  /** Items of an edge that are not acknowledged, at most: what is made again after a death. Fewer where that is more than 2 MiB. Default 4,096. */
   readonly capacity?: number;
   /** Longest item as MessagePack has it, in bytes. A ring has room for up to 256 of them. Default 1,024. */
   readonly stride?: number;

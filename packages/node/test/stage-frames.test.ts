@@ -81,6 +81,7 @@ describe("frames of items", () => {
       for (const stride of [64, 256]) {
         const { itemsMax, stride: most, window } = frameShape({ capacity, stride });
         expect(itemsMax * window).toBeGreaterThanOrEqual(capacity);
+        expect((window - 1) * itemsMax, "not a frame more").toBeLessThan(capacity);
         const longest = Array.from({ length: itemsMax }, () => new Uint8Array(stride - 2));
         const offsets = new Uint8Array(itemsMax);
         expect(frameCodec(stride).encode(frameOf(longest, offsets)).length).toBeLessThan(most);
