@@ -6,7 +6,13 @@ import {
   type ExecutorOptions,
   type ExecutorPorts,
 } from "@selvage/batch";
-import { Fabric, invalidArgument, type FabricOptions, type FabricPorts } from "@selvage/fabric";
+import {
+  Fabric,
+  invalidArgument,
+  type FabricOptions,
+  type FabricPorts,
+  type Timer,
+} from "@selvage/fabric";
 import type { Kernel } from "./kernel.ts";
 import { Network } from "./network.ts";
 import type { RandomStream } from "./random.ts";
@@ -63,7 +69,7 @@ export class World {
       { memoryBytes: 1 << 16, blocks: 64, maxLeases: 1_024, tickMs: 50, guard: true, ...options },
       {
         clock: node.clock,
-        timer: node.quietTimer,
+        timer: timerOf(node, options),
         random: node.random,
         memory: node.memory,
         disk: node.disk,
@@ -143,4 +149,18 @@ export class World {
       });
     }
   }
+}
+
+// A fabric's own ticks, the first that it asks for, wake nobody, or record what they do. By `fabric.timer` others wait (K2).
+function timerOf(node: SimNode, { tick }: FabricOptions): Timer {
+  const { timer } = node;
+  let ticks = tick === "manual" ? timer : node.quietTimer;
+  return {
+    after: (delayMs, callback) => timer.after(delayMs, callback),
+    every: (periodMs, callback) => {
+      const stop = ticks.every(periodMs, callback);
+      ticks = timer;
+      return stop;
+    },
+  };
 }
