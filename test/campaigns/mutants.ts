@@ -1,4 +1,5 @@
 /** Protocol rules, broken one at a time: a campaign that finds nothing then proves nothing. */
+import { blockEdgeMutants } from "./mutants/block-edge-mutants.ts";
 import { collectionsMutants } from "./mutants/collections-mutants.ts";
 import { dagMutants } from "./mutants/dag-mutants.ts";
 import { edgeMutants } from "./mutants/edge-mutants.ts";
@@ -17,6 +18,7 @@ export const mutants: readonly Mutant[] = [
   ...fabricMutants,
   ...dagMutants,
   ...edgeMutants,
+  ...blockEdgeMutants,
   ...interleavingsMutants,
   ...stagesMutants,
 ];

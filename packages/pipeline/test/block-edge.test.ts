@@ -208,6 +208,83 @@ describe("an edge over two block files", () => {
       expect(await consumer.popAsync({ timeoutMs: 5_000 })).toBe(item);
   });
 
+  it("E6: notices that its items' lease is over while nobody sends, and ends REVOKED where that is why", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using producer = await produce(there);
+    for (let item = 0; item < 3; item++) await producer.send(item);
+    await producer.flush();
+    const before = dataOf(there);
+    before.release();
+    await before.settle();
+    await using consumer = await consume(here);
+    for (let item = 0; item < 3; item++)
+      expect(await consumer.popAsync({ timeoutMs: 20_000 })).toBe(item);
+    dataOf(there).revoke();
+    // Taken away: whoever opens it again is let in again, with what its source gives.
+    expect(await producer.close().catch(codeOf)).toBe("REVOKED");
+    await producer[Symbol.asyncDispose]();
+    await consumer.acknowledge();
+    await using again = await produce(there);
+    expect(again.nextSequence).toBe(3);
+    await again.send(3);
+    expect(await consumer.popAsync({ timeoutMs: 20_000 })).toBe(3);
+  });
+
+  it("E6: is followed to a new lease whose first batches were acknowledged in the one before", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using producer = await produce(there, { slots: 1 });
+    await using consumer = await consume(here, { from: 0 });
+    await producer.send(0);
+    await producer.flush();
+    expect(await consumer.popAsync()).toBe(0);
+    const lost = dataOf(there);
+    lost.release();
+    await lost.settle();
+    await producer.send(1);
+    const flushed = producer.flush();
+    await consumer.acknowledge();
+    // Item 0 was written to the new lease, and its slot is item 1's by now.
+    await flushed;
+    expect(await consumer.popAsync({ timeoutMs: 20_000 })).toBe(1);
+  });
+
+  it("E6: a consumer whose acknowledgements are gone says so, and lets its producer end when it is opened anew", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using producer = await produce(there);
+    await producer.send(0);
+    {
+      await using consumer = await consume(here);
+      expect(await consumer.popAsync()).toBe(0);
+      await consumer.acknowledge();
+      const acks = here.leases().find((lease) => lease.label === "numbers.acks") as BlockLease;
+      acks.release();
+      await acks.settle();
+      expect(await consumer.acknowledge().catch(codeOf)).toBe("LEASE_EXPIRED");
+    }
+    const closed = producer.close();
+    await using consumer = await consume(here, { from: 1 });
+    expect(await consumer.popAsync()).toBeUndefined();
+    expect(consumer.isOver).toBe(true);
+    await consumer.acknowledge();
+    await closed;
+  });
+
+  it("E6: is found also when the lease of its record is over, and its items' is not", async () => {
+    await using there = own("producer");
+    await using here = own("consumer");
+    await using producer = await produce(there);
+    await producer.send(0);
+    await producer.flush();
+    const record = there.leases().find((lease) => lease.label === "numbers.handoff") as BlockLease;
+    record.release();
+    await record.settle();
+    await using consumer = await consume(here);
+    expect(await consumer.popAsync({ timeoutMs: 20_000 })).toBe(0);
+  });
+
   it("tells what is lost when the source goes on further than the consumer has come", async () => {
     await using here = own("consumer");
     {

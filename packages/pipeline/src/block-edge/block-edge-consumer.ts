@@ -59,6 +59,7 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   readonly #peer: Peer;
   readonly #options: BlockConsumerOptions<T>;
   readonly #retry: RetryPolicy;
+  readonly #lease: BlockLease;
   readonly #record: FencedRecord<BlockLease>;
   readonly #stopRenewing: () => void;
   #ack: BlockEdgeAck;
@@ -87,6 +88,7 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
     this.#codec = options.codec ?? (rawCodec as unknown as Codec<T>);
     this.#peer = new Peer(options.peer);
     this.#retry = persistPolicy(options.retry);
+    this.#lease = lease;
     this.#record = record;
     this.#ack = ack ?? { next: 0, leaseId: "", batch: 0, hasEnded: false };
     this.#expected = options.from ?? this.#ack.next;
@@ -165,10 +167,13 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
 
   /**
    * Makes durable that everything that was popped has been dealt with. Two blocks are read and one is written.
-   * @throws FabricError `STALE_EPOCH` (another consumer has taken this edge over), `STORE_UNAVAILABLE`, as `FencedRecord.write`.
+   * @throws FabricError `STALE_EPOCH` (another consumer has taken this edge over), `LEASE_EXPIRED`, `REVOKED` (what was dealt with
+   * is not known any more: open it anew, with `from`), `STORE_UNAVAILABLE`, as `FencedRecord.write`.
    */
   async acknowledge(): Promise<void> {
     const hasEnded = this.#isOver;
+    // What was made durable has gone with its lease: the producer waits for it for ever.
+    this.#lease.ticket();
     if (this.#ack.next === this.#expected && this.#ack.hasEnded === hasEnded) return;
     const leaseId = this.#source?.leaseId ?? this.#ack.leaseId;
     const ack = { next: this.#expected, leaseId, batch: this.#batch, hasEnded };
@@ -232,13 +237,22 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   // The batch that comes next. A power cut may have taken the one before it once it was read, before it was durable: its
   // producer then writes it anew, with what it has by now.
   async #next({ slots }: Source, isDue: boolean): Promise<EdgeBatch | undefined> {
-    const batch = await slots.read(this.#batch);
-    if (this.#batch === 0 || (batch === undefined ? !isDue : batch.first <= this.#expected))
-      return batch;
-    const before = await slots.read(this.#batch - 1);
-    if (before === undefined || (endOf(before) <= this.#expected && !before.isLast)) return batch;
-    this.#batch--;
-    return before;
+    let found = await slots.read(this.#batch);
+    if (found === undefined && !isDue) return undefined;
+    while (this.#batch > 0 && (found === undefined || found.first > this.#expected)) {
+      const before = await slots.read(this.#batch - 1);
+      if (before === undefined || (endOf(before) <= this.#expected && !before.isLast)) break;
+      this.#batch--;
+      found = before;
+    }
+    return found;
+  }
+
+  // In a lease that was not read before. Its first batches may be gone: what they had was acknowledged in the lease before.
+  async #beginsAt(slots: BatchSlots): Promise<number> {
+    const batches = await slots.all();
+    const next = batches.find((batch) => endOf(batch) > this.#expected || batch.isLast);
+    return next?.batch ?? (batches.at(-1)?.batch ?? -1) + 1;
   }
 
   async #connect(): Promise<void> {
@@ -254,14 +268,12 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
     if (locator.leaseId === this.#source?.leaseId) return;
     const lease = await this.#peer.attach(handoff, locator);
     const isKnown = this.#source === undefined && locator.leaseId === this.#ack.leaseId;
-    // Elsewhere: its batches begin with what was not acknowledged.
-    this.#batch = isKnown ? this.#ack.batch : 0;
+    const slots = new BatchSlots(lease, this.#options.slotBlocks ?? 8);
+    const batch = isKnown ? this.#ack.batch : await this.#beginsAt(slots);
+    this.#batch = batch;
     this.#held = undefined;
     this.#given = 0;
-    this.#source = {
-      leaseId: locator.leaseId,
-      slots: new BatchSlots(lease, this.#options.slotBlocks ?? 8),
-    };
+    this.#source = { leaseId: locator.leaseId, slots };
   }
 }
 

@@ -118,11 +118,13 @@ export function persistPolicy(retry: BlockEdgeOptions<unknown>["retry"] = {}): R
   return resolveRetryPolicy({ retryOn: isPassing, ...EDGE_RETRIES, ...given });
 }
 
-// A store whose sync has failed stays as it is until it is opened anew.
 function isPassing(error: unknown): boolean {
-  return (
-    isFabricError(error) && error.code === "STORE_UNAVAILABLE" && error.details["failed"] !== true
-  );
+  return isFabricError(error) && error.code === "STORE_UNAVAILABLE" && !isLost(error);
+}
+
+/** Whether a store has failed until it is opened anew: one of its syncs did. */
+export function isLost(error: unknown): boolean {
+  return isFabricError(error) && error.details["failed"] === true;
 }
 
 /** Writes to the own disk, and again while that is off and the policy has it. @throws what the last attempt threw. */

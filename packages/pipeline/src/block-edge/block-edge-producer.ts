@@ -15,6 +15,7 @@ import {
   BLOCK_EDGE_POLL_MS,
   decodeAck,
   isAway,
+  isLost,
   labelsOf,
   leaseOf,
   Peer,
@@ -57,9 +58,9 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     Pick<BlockProducerOptions<T>, "leaseMs" | "pollMs" | "slots" | "slotBlocks" | "lingerMs">
   >;
   readonly #retry: RetryPolicy;
-  readonly #writer: HandoffWriter;
-  readonly #handoff: BlockLease;
-  readonly #stopRenewing: () => void;
+  readonly #stop: () => void;
+  #writer: HandoffWriter;
+  #handoff: BlockLease;
   #data: BlockLease;
   #slots: BatchSlots;
   // Durable, and not dealt with.
@@ -102,9 +103,23 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#data = leases.data;
     this.#slots = new BatchSlots(leases.data, this.#options.slotBlocks);
     const { leaseMs } = this.#options;
-    this.#stopRenewing = fabric.timer.every(leaseMs / 3, () => {
-      for (const lease of [this.#handoff, this.#data]) void lease.renew(leaseMs).catch(() => {});
+    const stopRenewing = fabric.timer.every(leaseMs / 3, () => {
+      for (const lease of [this.#handoff, this.#data])
+        lease.renew(leaseMs).catch((error: unknown) => {
+          // This store takes nothing any more: the leases would end, and nobody hear why.
+          if (isLost(error)) this.#fail(error);
+        });
     });
+    const unsubscribe = fabric.subscribe(({ type, leaseId }) => {
+      const isOurs = leaseId === this.#data.leaseId || leaseId === this.#handoff.leaseId;
+      if (!endings.has(type) || !isOurs || this.#isLeft) return;
+      // Nobody may write for a long time, and the consumer waits for what was there.
+      void this.#inTurn(() => this.#recover()).catch(() => {});
+    });
+    this.#stop = () => {
+      stopRenewing();
+      unsubscribe();
+    };
   }
 
   /**
@@ -121,13 +136,12 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
       throw invalidArgument("options.peer", "what opens the other process's fabric", options?.peer);
     const { leaseMs, slots, slotBlocks } = { ...defaults, ...defined(options) };
     const labels = labelsOf(name);
-    const acquire = (label: string, blocks: number): Promise<BlockLease> =>
-      fabric.block().minBlocks(blocks).leaseMs(leaseMs).label(label).acquire();
     const handoff =
-      leaseOf(fabric, labels.handoff) ?? (await acquire(labels.handoff, HandoffWriter.BLOCKS));
+      leaseOf(fabric, labels.handoff) ??
+      (await acquire(fabric, labels.handoff, HandoffWriter.BLOCKS, leaseMs));
     const writer = await HandoffWriter.open(handoff, name);
     const found = leaseOf(fabric, labels.data);
-    const data = found ?? (await acquire(labels.data, slots * slotBlocks));
+    const data = found ?? (await acquire(fabric, labels.data, slots * slotBlocks, leaseMs));
     for (const lease of [handoff, data]) await lease.renew(leaseMs);
     const edge = new BlockEdgeProducer(fabric, name, options, { handoff, data }, writer);
     await edge.#takeUp(found !== undefined, options.from);
@@ -213,11 +227,11 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
       const { next = 0, hasEnded = false } = this.#ack ?? {};
       return (isWritten && hasEnded && next >= this.#next) || undefined;
     };
-    const isOver = await waitFor(this.#fabric, look, wait, async (ms) => {
+    const isDone = await waitFor(this.#fabric, look, wait, async (ms) => {
       await sleep(this.#fabric.timer, Math.min(ms, this.#options.pollMs));
       await this.#hear();
     });
-    if (isOver === undefined)
+    if (isDone === undefined)
       throw new FabricError("TIMED_OUT", "Not everything that was sent has been acknowledged", {
         next: this.nextSequence,
         acknowledged: this.#acknowledged,
@@ -236,7 +250,7 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#isLeft = true;
     this.#cancelLinger?.();
     this.#wakeAll();
-    this.#stopRenewing();
+    this.#stop();
     await this.#work;
     await this.#hearing;
     await this.#peer.forget();
@@ -279,6 +293,12 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
   }
 
   async #publish(): Promise<void> {
+    if (isOver(this.#handoff)) {
+      const { handoff } = labelsOf(this.#name);
+      const { leaseMs } = this.#options;
+      this.#handoff = await acquire(this.#fabric, handoff, HandoffWriter.BLOCKS, leaseMs);
+      this.#writer = await HandoffWriter.open(this.#handoff, this.#name);
+    }
     const { leaseId, slot, generation, numBlocks } = this.#data;
     const locator = { kind: "block", leaseId, slot, generation, firstBlock: 0, numBlocks } as const;
     await this.#persist(() => this.#writer.publish(locator));
@@ -335,12 +355,14 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
       if (this.#failure !== undefined) throw this.#failure;
       await run();
     });
-    this.#work = mine.catch((error: unknown) => {
-      this.#failure ??=
-        error instanceof Error ? error : new Error("writing failed", { cause: error });
-      this.#wakeAll();
-    });
+    this.#work = mine.catch((error: unknown) => this.#fail(error));
     return mine;
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??=
+      error instanceof Error ? error : new Error("writing failed", { cause: error });
+    this.#wakeAll();
   }
 
   async #commit(isLast: boolean = false): Promise<void> {
@@ -362,16 +384,20 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     }
   }
 
+  // Where the data's lease has ended before its items were dealt with, or that of the record that leads to them.
+  async #recover(): Promise<void> {
+    if (this.#isLeft) return;
+    if (!isOver(this.#data)) {
+      if (isOver(this.#handoff)) await this.#publish();
+    } else if (this.#unacknowledged.length > 0) await this.#relocate();
+  }
+
   // The data's lease is over: all that is not acknowledged goes into a new one.
   async #relocate(): Promise<void> {
     const { slots, slotBlocks, leaseMs } = this.#options;
     await this.#hear();
-    this.#data = await this.#fabric
-      .block()
-      .minBlocks(slots * slotBlocks)
-      .leaseMs(leaseMs)
-      .label(labelsOf(this.#name).data)
-      .acquire();
+    const { data } = labelsOf(this.#name);
+    this.#data = await acquire(this.#fabric, data, slots * slotBlocks, leaseMs);
     this.#slots = new BatchSlots(this.#data, slotBlocks);
     this.#unacknowledged = this.#unacknowledged.map((batch, index) => ({ ...batch, batch: index }));
     this.#batch = this.#unacknowledged.length;
@@ -386,6 +412,7 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
       await this.#hear();
       if (this.#unacknowledged.length < this.#slots.count) break;
       if (this.#isLeft) throw left("write");
+      await this.#recover();
       await sleep(this.#fabric.timer, this.#options.pollMs);
     }
   }
@@ -431,6 +458,28 @@ function defined<O extends object>(options: O): O {
 
 function left(what: string): FabricError {
   return new FabricError("DISCONNECTED", `Cannot ${what}: this end has left the edge`, {});
+}
+
+function acquire(
+  fabric: Fabric,
+  label: string,
+  blocks: number,
+  leaseMs: number,
+): Promise<BlockLease> {
+  return fabric.block().minBlocks(blocks).leaseMs(leaseMs).label(label).acquire();
+}
+
+const endings: ReadonlySet<string> = new Set(["expired", "released", "revoked"]);
+
+/** Whether a lease has ended in a way that another may take its place. @throws FabricError `REVOKED`. */
+function isOver(lease: BlockLease): boolean {
+  try {
+    lease.ticket();
+    return false;
+  } catch (error) {
+    if (isLeaseOver(error)) return true;
+    throw error;
+  }
 }
 
 function isLeaseOver(error: unknown): boolean {
