@@ -7,7 +7,7 @@ import { rawCodec } from "@selvage/fabric";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** Where the thread is when it dies. */
-export type KillState = "queued" | "starting" | "running" | "committing" | "done";
+type KillState = "queued" | "starting" | "running" | "committing" | "done";
 const states: readonly KillState[] = ["queued", "starting", "running", "committing", "done"];
 
 const kill = (running: RunningTask): void => running.terminate();

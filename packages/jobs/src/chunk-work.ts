@@ -28,11 +28,11 @@ export interface ChunkContext {
    * copy. Allocating again replaces it.
    * @throws FabricError `CAPACITY_EXCEEDED`.
    */
-  allocate(bytes: number): Uint8Array;
+  readonly allocate: (bytes: number) => Uint8Array;
   /** Says that the work advances: a thread that is silent for `stallMs` is given up. `fraction` is 0 to 1, for watchers. */
-  progress(fraction?: number): void;
+  readonly progress: (fraction?: number) => void;
   /** Tells the job's watchers. */
-  log(message: string): void;
+  readonly log: (message: string) => void;
 }
 
 /** Name of the one input of a request that a chunk makes. */
