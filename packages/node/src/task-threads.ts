@@ -58,10 +58,22 @@ interface Job {
  * @throws FabricError `INVALID_ARGUMENT`.
  */
 export function openTaskThreads(options: TaskThreadsOptions = {}): TaskThreads {
-  return new Pool(options);
+  const pool = new Pool(options);
+  // Functions of its own, so that whoever wraps it can spread it.
+  return {
+    get stats() {
+      return pool.stats;
+    },
+    warm: (count) => pool.warm(count),
+    run: (request, host) => pool.run(request, host),
+    resize: (threads, graceMs) => pool.resize(threads, graceMs),
+    drain: (deadlineMs) => pool.drain(deadlineMs),
+    close: () => pool.close(),
+    [Symbol.asyncDispose]: () => pool.close(),
+  };
 }
 
-class Pool implements TaskThreads {
+class Pool {
   readonly #heapMiB: number | undefined;
   readonly #threads = new Set<TaskThread>();
   readonly #idle: TaskThread[] = [];
@@ -144,10 +156,6 @@ class Pool implements TaskThreads {
     for (const job of this.#queue.splice(0)) job.reject(closed(job.request));
     await Promise.all([...this.#threads].map((thread) => thread.terminate()));
     this.#ended();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 
   #next(): void {
