@@ -1,10 +1,17 @@
 /** The command line of the main job. */
 import { writeFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { Executor, Fabric, FabricError, isFabricError, type ExecutionResult } from "selvage";
+import {
+  Executor,
+  Fabric,
+  FabricError,
+  isFabricError,
+  liveView,
+  type ExecutionResult,
+  type LiveView,
+} from "selvage";
 import { formatSeconds } from "./format.ts";
 import { buildJob, exampleData, parseFailure, type Job } from "./job.ts";
-import { liveProgress, plainProgress, type Progress } from "./progress.ts";
 import { failures, ledger, toErrorJson, toJson, worstAirports, type JobFigures } from "./report.ts";
 import { drawSvg } from "./timeline-svg.ts";
 import { drawText } from "./timeline-text.ts";
@@ -86,9 +93,13 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
   const isLive = process.stdout.isTTY && !json;
   const print = (line: string): void =>
     void (json ? process.stderr : process.stdout).write(`${line}\n`);
-  const progress = isLive ? liveProgress(job.plan) : plainProgress(print);
+  using view = liveView({
+    plan: job.plan,
+    stream: json ? process.stderr : process.stdout,
+    redraw: isLive,
+  });
   const timeline = new Timeline(fabric.nowMs());
-  const reporting = new Reporting(job, progress, isLive, print);
+  const reporting = new Reporting(job, view, isLive, print);
   const result = await Executor.run(job.plan, {
     fabric,
     ttlMs,
@@ -96,11 +107,11 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
     signal,
     onEvent(event) {
       timeline.add(event);
-      progress.onEvent(event);
+      view.onEvent(event);
       if (event.type === "settled") reporting.settle(event.status, ttlMs);
     },
   });
-  await reporting.end();
+  reporting.end();
   const isWhole = result.status === "succeeded";
   const title = `Wave ETL: ${job.rowsRead().toLocaleString("en")} flights`;
   if (isWhole) writeFileSync(job.timeline, drawSvg(timeline, title));
@@ -128,31 +139,26 @@ function figures(job: Job, isWhole: boolean): JobFigures {
 /** What is shown between the last task and the last lease: the result, and a countdown while the leases lapse. */
 class Reporting {
   readonly #job: Job;
-  readonly #progress: Progress;
+  readonly #view: LiveView;
   readonly #isLive: boolean;
   readonly #print: (line: string) => void;
-  #drawn = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(job: Job, progress: Progress, isLive: boolean, print: (line: string) => void) {
+  constructor(job: Job, view: LiveView, isLive: boolean, print: (line: string) => void) {
     this.#job = job;
-    this.#progress = progress;
+    this.#view = view;
     this.#isLive = isLive;
     this.#print = print;
   }
 
-  settle(status: ExecutionResult["status"], ttlMs: number): void {
-    this.#drawn = this.#show(status, Date.now() + ttlMs);
-  }
-
-  async end(): Promise<void> {
-    await this.#drawn;
+  end(): void {
     clearInterval(this.#timer);
     if (this.#isLive) process.stdout.write("\r\u001B[K");
   }
 
-  async #show(status: ExecutionResult["status"], lapsedAtMs: number): Promise<void> {
-    await this.#progress.end();
+  settle(status: ExecutionResult["status"], ttlMs: number): void {
+    const lapsedAtMs = Date.now() + ttlMs;
+    this.#view.end();
     if (status === "succeeded")
       this.#print(`\nthe ten worst airports\n${worstAirports(this.#job.database)}\n`);
     if (!this.#isLive) return this.#print("the leases lapse by themselves");

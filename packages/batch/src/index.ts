@@ -16,6 +16,8 @@ export type { KeptOutput, LeasedData } from "./kept-outputs.ts";
 export type { LeasedInputs } from "./leased-inputs.ts";
 export { criticalPath } from "./report/critical-path.ts";
 export type { CriticalPath, CriticalStep, TaskTimes } from "./report/critical-path.ts";
+export { RunProgress } from "./report/run-progress.ts";
+export type { ScreenSize } from "./report/run-progress.ts";
 export { RunRecorder } from "./report/run-recorder.ts";
 export type { RecordedAttempt, RecordedLease } from "./report/run-recorder.ts";
 export { runReport } from "./report/run-report.ts";

@@ -15,6 +15,8 @@ export { HandoffReader } from "./handoff.ts";
 export type { WatchOptions } from "./handoff.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { JobCoordinator } from "./job-coordinator.ts";
+export { liveView } from "./live-view.ts";
+export type { LiveView, LiveViewOptions, ViewStream } from "./live-view.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
 export { Pipeline } from "./pipeline.ts";
 export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";

@@ -216,6 +216,7 @@ export {
   fileBlockDevice,
   HandoffReader,
   JobCoordinator,
+  liveView,
   msgpackCodec,
   openTaskThreads,
   Pipeline,
@@ -231,6 +232,8 @@ export {
   type EdgeHost,
   type EdgeHostOptions,
   type EdgePort,
+  type LiveView,
+  type LiveViewOptions,
   type NumberedItem,
   type StageThreadsEvent,
   type StageThreadsOptions,
@@ -244,6 +247,7 @@ export {
   type ThreadStageContext,
   type ThreadStageFunction,
   type ThreadStageResult,
+  type ViewStream,
   type WatchOptions,
 } from "@selvage/node";
 export {
