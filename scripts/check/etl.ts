@@ -1,13 +1,15 @@
-// Runs the main job on all its rows, as a user would, and compares what it printed and wrote with the oracle's answer.
+// Runs the main job on all its rows, and MapReduce over the same ones, as a user would, and compares what they printed and
+// wrote with the oracle's answer.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compareDatabase } from "../../test/etl/compare.ts";
-import { computeExpected, locateData } from "../../test/etl/oracle.ts";
+import { computeExpected, locateData, type Expected } from "../../test/etl/oracle.ts";
 import { command } from "../command.ts";
 import { report, type Finding } from "../findings.ts";
 
 const JOB = "examples/etl/main.ts";
+const MAP_REDUCE = "examples/map-reduce/main.ts";
 const JOB_MS_MAX = 180_000;
 const DIFFERENCES_MAX = 20;
 const ROWS = 3_000_000;
@@ -28,6 +30,15 @@ interface Ledger {
   readonly leases: Readonly<Record<string, number>>;
   readonly bytes: Readonly<Record<string, number>>;
   readonly renewals: number;
+}
+
+interface MapReduced extends Omit<Ledger, "renewals"> {
+  readonly airports: readonly {
+    readonly iata: string;
+    readonly departures: number;
+    readonly delaySumMin: number;
+    readonly late: number;
+  }[];
 }
 
 const wrong = (message: string): Finding => ({ file: JOB, message });
@@ -57,6 +68,36 @@ function ledgerFindings({ leases, bytes, renewals }: Ledger): Finding[] {
   ];
 }
 
+/** Every airport's counts, and no lease and no byte that stands. */
+async function mapReduceFindings(expected: Promise<Expected>): Promise<Finding[]> {
+  const line = ["node", "--conditions=@selvage/source", MAP_REDUCE, "--json"] as const;
+  const { code, stdout, output } = await command(line, { timeoutMs: JOB_MS_MAX });
+  const wrongly = (message: string): Finding => ({ file: MAP_REDUCE, message });
+  if (code !== 0) return [wrongly(`ends with code ${code}:\n${output}`)];
+  const { leases, bytes, airports } = JSON.parse(stdout) as MapReduced;
+  const wanted = [...(await expected).airports.values()].map((airport) =>
+    [
+      airport.iata,
+      airport.departures,
+      Math.round(airport.mean_delay_min * airport.departures),
+      airport.late_departures,
+    ].join(" "),
+  );
+  const got = airports.map(({ iata, departures, delaySumMin, late }) =>
+    [iata, departures, delaySumMin, late].join(" "),
+  );
+  const differences = new Set(wanted).symmetricDifference(new Set(got));
+  const isBack =
+    leases["expired"] === leases["granted"] &&
+    bytes["returned"] === bytes["leased"] &&
+    (bytes["leased"] ?? 0) >= 12 * ROWS;
+  return [
+    ...[...differences].slice(0, DIFFERENCES_MAX).map((row) => wrongly(`differs: ${row}`)),
+    ...(got.length === wanted.length ? [] : [wrongly(`${got.length} airports`)]),
+    ...(isBack ? [] : [wrongly(`leases ${JSON.stringify(leases)}, ${JSON.stringify(bytes)}`)]),
+  ];
+}
+
 async function check(folder: string): Promise<Finding[]> {
   const line = ["node", "--conditions=@selvage/source", JOB, "--json", "--out", folder] as const;
   // The oracle computes while the job runs.
@@ -73,6 +114,7 @@ async function check(folder: string): Promise<Finding[]> {
     ...fieldFindings(document, database),
     ...ledgerFindings(document),
     ...differences.slice(0, DIFFERENCES_MAX).map(wrong),
+    ...(await mapReduceFindings(expected)),
   ];
 }
 

@@ -11,7 +11,7 @@ const top = 40;
 const nameMax = 20;
 const tasksMax = 96;
 // Names of data are written on edges only while there is room for them.
-const labelledEdgesMax = 24;
+const labelledEdgesMax = 14;
 
 const signs: Readonly<Record<string, string>> = {
   succeeded: "✓",
