@@ -5,7 +5,7 @@ import type { ColumnsOf } from "selvage";
 export const LATE_MIN = 15;
 
 /** Columns of the counts. */
-export const DELAY_COLUMNS = {
+const DELAY_COLUMNS = {
   /** By `airport-code.ts`. */
   airport: "uint16",
   departures: "int32",

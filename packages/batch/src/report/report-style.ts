@@ -38,13 +38,12 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .tile span { color: var(--soft); font-size: 13px; }
 .scroll { overflow-x: auto; -webkit-overflow-scrolling: touch; }
 .note, .legend { color: var(--soft); font-size: 13px; margin: 10px 0 0; }
-.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; vertical-align: -1px; margin: 0 5px 0 12px; }
-.legend i:first-child { margin-left: 0; }
-.legend .dot { border-radius: 50%; }
+.legend span { display: inline-block; margin-right: 14px; }
+.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; vertical-align: -1px; margin-right: 5px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; color: var(--soft); font-weight: 550; font-size: 13px; }
 th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; } td:nth-child(2) { white-space: nowrap; }
 td.name { font-weight: 550; overflow-wrap: anywhere; min-width: 130px; }
 td.why { color: var(--soft); overflow-wrap: anywhere; min-width: 180px; }
 tr:last-child td { border-bottom: 0; }
@@ -54,7 +53,7 @@ ul.causes { margin: 0; padding: 0; list-style: none; display: grid; gap: 14px; }
 ul.causes b { overflow-wrap: anywhere; }
 ul.causes ol { margin: 4px 0 0; padding-left: 22px; color: var(--soft); font-size: 14px; overflow-wrap: anywhere; }
 ul.causes p { margin: 4px 0 0; font-size: 14px; overflow-wrap: anywhere; }
-.chain { display: grid; gap: 5px; grid-template-columns: minmax(90px, max-content) 1fr max-content; align-items: center; font-size: 14px; }
+.chain { display: grid; gap: 5px; grid-template-columns: fit-content(30%) 1fr max-content; align-items: center; font-size: 14px; }
 .chain b { font-weight: 550; overflow-wrap: anywhere; }
 a { color: inherit; text-decoration: none; } a:hover { text-decoration: underline; }
 .chain .track { height: 12px; position: relative; background: var(--grid); border-radius: 4px; }
@@ -85,5 +84,6 @@ svg .leased { fill: var(--held); opacity: 0.85; } svg .returning { fill: var(--b
 @media (max-width: 560px) {
   body { padding: 18px 10px 40px; } section { padding: 14px; border-radius: 12px; } header h1 { font-size: 20px; }
   .tiles { grid-template-columns: repeat(2, 1fr); gap: 8px; } .tile { padding: 10px 12px; } .tile b { font-size: 18px; }
+  .chain { grid-template-columns: 1fr; gap: 2px; } .chain span { white-space: normal; margin-bottom: 8px; }
 }
 `.trim();

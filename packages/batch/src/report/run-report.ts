@@ -98,7 +98,7 @@ function timeline(data: ReportData): string {
 
 function legend(entries: readonly (readonly [colour: string, text: string])[]): string {
   const shown = entries.map(
-    ([colour, text]) => `<i style="background:var(--${colour})"></i>${text}`,
+    ([colour, text]) => `<span><i style="background:var(--${colour})"></i>${text}</span>`,
   );
   return `<p class="legend">${shown.join("\n")}</p>`;
 }
