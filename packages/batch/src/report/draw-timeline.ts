@@ -156,7 +156,8 @@ function drawLease(lease: RecordedLease, data: ReportData, y: number, scale: Sca
     endedAs,
     reclaimedMs,
   } = lease;
-  const name = `${task}/${output}`;
+  // Some leases hold what several tasks made.
+  const name = task === "" ? "shared" : `${task}/${output}`;
   const toMs = endedMs ?? scale.endMs;
   const lapsesMs = Math.min(toMs, Math.max(grantedMs, lastReadMs(lease, data)));
   const about = `${shortened(name, 120)}: ${formatBytes(bytes)}${kind === "block" ? " of blocks" : ""}`;
