@@ -65,7 +65,10 @@ describe("RunProgress", () => {
 
   it("gives a line for each transition", async () => {
     const progress = new RunProgress(plan);
-    const lines = (await eventsOf(new Rig(), plan)).flatMap((event) => progress.take(event) ?? []);
+    const lines = (await eventsOf(new Rig(), plan)).flatMap((event) => {
+      progress.take(event);
+      return progress.line(event) ?? [];
+    });
     const told = lines.map((line) => line.replace(/^\[ *\d+\.\d\d s\] /, ""));
     expect(told).toContain("wave 1: read, lost");
     expect(told).toContain("count started (attempt 2)");
@@ -85,15 +88,17 @@ describe("RunProgress", () => {
           const progress = new RunProgress();
           const about = { oldState: "pending", attempt: 1, atMs: 0 } as const;
           for (const name of names) {
-            const started = progress.take({ type: "task", name, newState: "running", ...about });
-            const failed = progress.take({
-              type: "task",
+            const started = { type: "task", name, newState: "running", ...about } as const;
+            const failed = {
+              ...started,
               name: `${name}!`,
               newState: "failed",
               error: name,
-              ...about,
-            });
-            for (const line of [started, failed]) expect(line).not.toMatch(/\p{Cc}/u);
+            } as const;
+            for (const event of [started, failed]) {
+              progress.take(event);
+              expect(progress.line(event)).not.toMatch(/\p{Cc}/u);
+            }
           }
           const screen = progress.screen(0, { columns, rows });
           expect(screen.length).toBeLessThanOrEqual(rows);

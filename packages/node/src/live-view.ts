@@ -76,13 +76,15 @@ class Lines implements LiveView {
   }
 
   readonly onEvent = (event: ExecutionEvent): void => {
-    const line = this.#progress.take(event);
-    if (line === undefined) return;
+    this.#progress.take(event);
     if (this.#told < linesMax || event.type === "settled" || this.#isNewFailure(event)) {
+      const line = this.#progress.line(event);
+      if (line === undefined) return;
       this.#told++;
       this.#stream.write(`${line}\n`);
       return;
     }
+    if (event.type !== "task") return;
     if (event.atMs < this.#nextSummaryMs) return;
     this.#nextSummaryMs = event.atMs + summaryEveryMs;
     this.#stream.write(`${this.#progress.summary(event.atMs)}\n`);

@@ -45,12 +45,12 @@ export class RunProgress {
   readonly #states = new Map<string, number>();
   readonly #running = new Map<string, RunningTask>();
   #startedMs: number | undefined;
-  #settled: { readonly status: string; readonly atMs: number } | undefined;
+  #settledMs: number | undefined;
   #retries = 0;
   #leases = 0;
   #leasedBytes = 0;
   #peakBytes = 0;
-  #lastFailure = "";
+  #lastFailure: TaskEvent | undefined;
 
   /** With the plan, what is to come is shown as well. */
   constructor(plan?: ExecutionPlan) {
@@ -59,7 +59,7 @@ export class RunProgress {
 
   /** Whether every task has its outcome. */
   get isSettled(): boolean {
-    return this.#settled !== undefined;
+    return this.#settledMs !== undefined;
   }
 
   /** Leases whose bytes are not back yet. */
@@ -67,13 +67,26 @@ export class RunProgress {
     return this.#leases;
   }
 
-  /** Takes an event. Gives a line for a log, where it is worth one. Never throws. */
-  take(event: ExecutionEvent): string | undefined {
+  /** Takes an event. Never throws. */
+  take(event: ExecutionEvent): void {
     this.#startedMs ??= event.atMs;
-    const line = this.#hear(event);
-    if (line === undefined) return undefined;
-    const seconds = Math.max(0, event.atMs - this.#startedMs) / 1_000;
-    return `[${`${seconds.toFixed(2)} s`.padStart(7)}] ${line}`;
+    if (event.type === "task") this.#hearTask(event);
+    else if (event.type === "lease") this.#hearLease(event);
+    else if (event.type === "progress") {
+      const task = this.#running.get(event.name);
+      if (task !== undefined && event.fraction !== undefined) task.fraction = event.fraction;
+    } else if (event.type === "settled") {
+      this.#settledMs = event.atMs;
+      this.#running.clear();
+    }
+  }
+
+  /** A line for a log about an event that was taken, where it is worth one. */
+  line(event: ExecutionEvent): string | undefined {
+    const text = describeEvent(event);
+    if (text === undefined) return undefined;
+    const seconds = Math.max(0, event.atMs - (this.#startedMs ?? event.atMs)) / 1_000;
+    return `[${`${seconds.toFixed(2)} s`.padStart(7)}] ${text}`;
   }
 
   /** Where the run stands, in one line. */
@@ -90,7 +103,7 @@ export class RunProgress {
       ...(waiting > 0 ? [`↻ ${formatCount(waiting)} to be tried again`] : []),
       ...(toCome > 0 ? [`○ ${formatCount(toCome)} to come`] : []),
     ];
-    const untilMs = this.#settled?.atMs ?? nowMs;
+    const untilMs = this.#settledMs ?? nowMs;
     return [...parts, formatMs(Math.max(0, untilMs - (this.#startedMs ?? untilMs)))].join("   ");
   }
 
@@ -104,8 +117,10 @@ export class RunProgress {
     if (running.length > shown.length)
       lines.push(`  and ${formatCount(running.length - shown.length)} more running`);
     lines.push(this.summary(nowMs), this.#ledger());
-    if (this.#lastFailure !== "")
-      lines.push(shortened(this.#lastFailure, Math.max(8, columns - 1)));
+    if (this.#lastFailure !== undefined) {
+      const failure = `${signOf("failed")} ${describeTask(this.#lastFailure)}`;
+      lines.push(shortened(failure, Math.max(8, columns - 1)));
+    }
     return lines;
   }
 
@@ -121,25 +136,7 @@ export class RunProgress {
     return this.#states.get(state) ?? 0;
   }
 
-  #hear(event: ExecutionEvent): string | undefined {
-    if (event.type === "task") return this.#hearTask(event);
-    if (event.type === "lease") this.#hearLease(event);
-    else if (event.type === "progress") {
-      const task = this.#running.get(event.name);
-      if (task !== undefined && event.fraction !== undefined) task.fraction = event.fraction;
-    } else if (event.type === "log")
-      return `${shownName(event.name)}: ${shortened(event.message, messageMax)}`;
-    else if (event.type === "wave" && event.state === "started")
-      return `wave ${event.index + 1}: ${shownNames(event.tasks)}`;
-    else if (event.type === "settled") {
-      this.#settled = { status: event.status, atMs: event.atMs };
-      this.#running.clear();
-      return `settled: ${event.status}`;
-    }
-    return undefined;
-  }
-
-  #hearTask(event: TaskEvent): string {
+  #hearTask(event: TaskEvent): void {
     const { name, oldState, newState, attempt, atMs } = event;
     const before = this.#count(oldState);
     if (before > 0) this.#states.set(oldState, before - 1);
@@ -147,13 +144,11 @@ export class RunProgress {
     if (newState === "running") {
       if (attempt > 1) this.#retries++;
       this.#running.set(name, { name, sinceMs: atMs, attempt, fraction: undefined });
-      return `${shownName(name)} started${attempt > 1 ? ` (attempt ${attempt})` : ""}`;
+      return;
     }
     this.#running.delete(name);
-    const line = `${shownName(name)} ${reason(event)}`;
     if (newState === "failed" || newState === "timedOut" || newState === "waiting")
-      this.#lastFailure = `${signOf("failed")} ${line}`;
-    return line;
+      this.#lastFailure = event;
   }
 
   #hearLease({ event: { type, bytes } }: LeaseEvent): void {
@@ -190,6 +185,21 @@ function runningLine(
       : `${"█".repeat(full)}${"░".repeat(barWidth - full)} ${String(Math.round(done * 100)).padStart(3)} %`;
   const again = attempt > 1 ? `   attempt ${attempt}` : "";
   return `▸ ${shortened(name, width).padEnd(width)} ${bar} ${formatMs(Math.max(0, nowMs - sinceMs)).padStart(8)}${again}`;
+}
+
+function describeEvent(event: ExecutionEvent): string | undefined {
+  if (event.type === "task") return describeTask(event);
+  if (event.type === "log")
+    return `${shownName(event.name)}: ${shortened(event.message, messageMax)}`;
+  if (event.type === "wave" && event.state === "started")
+    return `wave ${event.index + 1}: ${shownNames(event.tasks)}`;
+  return event.type === "settled" ? `settled: ${event.status}` : undefined;
+}
+
+function describeTask(event: TaskEvent): string {
+  const { name, newState, attempt } = event;
+  if (newState !== "running") return `${shownName(name)} ${reason(event)}`;
+  return `${shownName(name)} started${attempt > 1 ? ` (attempt ${attempt})` : ""}`;
 }
 
 /** How a task ended, with its cause. */
