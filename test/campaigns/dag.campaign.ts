@@ -6,6 +6,7 @@ import {
   TaskGraph,
   type ExecutionEvent,
   type ExecutionPlan,
+  type ExecutionResult,
   type TaskContext,
   type TaskDef,
 } from "@selvage/batch";
@@ -41,6 +42,10 @@ function sizesOf(random: RandomStream): Sizes {
 const startsAfter = "D1: a task starts after its inputs are committed, and reads exactly those";
 const stands = "D1: what is committed stands, and is kept until its readers have ended";
 const endsOnce = "D1: every task ends, once";
+const afterAll = "D1: a task starts after every task before it has succeeded";
+const skips = "D3: a failure skips what depends on it, and that names it";
+const withinSlots =
+  "D3: no more bodies are at work than there are slots, nor than there are units of what they use";
 const live = "D1: once all is well plans are run to their end again";
 
 /** Faults under which a lease may run out under a task that is at work. */
@@ -51,6 +56,13 @@ const patientMs = 3_000;
 const module = new URL("./dag-body.ts", import.meta.url);
 const raw = (name: string) => ({ name, format: "raw" }) as const;
 
+/** What a run is held to. */
+interface Limits {
+  readonly stallMs: number;
+  readonly maxConcurrency: number;
+  readonly few: number;
+}
+
 /** One run of one plan, as its tasks and its events tell it. */
 class Run {
   readonly plan: ExecutionPlan;
@@ -59,13 +71,17 @@ class Run {
   readonly #committed = new Map<string, number>();
   readonly #inputs = new Map<string, readonly string[]>();
   readonly #ended = new Map<string, string>();
+  readonly #causes = new Map<string, string | undefined>();
+  /** Tasks whose bodies are at work, and those of them that use the one thing of which there are few. */
+  readonly #atWork = new Map<string, boolean>();
   readonly #fabric: Fabric;
-  readonly #stallMs: number;
+  readonly #limits: Limits;
+  readonly #uses = new Set<string>();
 
-  constructor(node: SimNode, fabric: Fabric, sizes: Sizes, stallMs: number) {
+  constructor(node: SimNode, fabric: Fabric, sizes: Sizes, limits: Limits) {
     this.#node = node;
     this.#fabric = fabric;
-    this.#stallMs = stallMs;
+    this.#limits = limits;
     const { random } = node;
     const graph = new TaskGraph();
     const ids: ReturnType<TaskGraph["addTask"]>[] = [];
@@ -88,9 +104,12 @@ class Run {
     const { name, newState, attempt } = event;
     this.#node.record(`task.${newState}`, { task: name, attempt });
     if (newState === "running")
-      for (const input of this.#inputs.get(name) ?? [])
+      for (const input of this.#inputs.get(name) ?? []) {
+        if (this.#ended.get(input) !== "succeeded")
+          throw new Violation(afterAll, `${name} started, and ${input} had not succeeded`);
         if (!this.#committed.has(input))
           throw new Violation(startsAfter, `${name} started before ${input} ended`);
+      }
     if (newState === "succeeded") {
       this.#committed.set(name, attempt);
       this.#checkStands(name);
@@ -100,6 +119,8 @@ class Run {
     if (!isOver) return;
     if (this.#ended.has(name)) throw new Violation(endsOnce, `${name} ended twice: ${newState}`);
     this.#ended.set(name, newState);
+    this.#causes.set(name, event.because);
+    sometimes("an attempt was late", newState === "timedOut");
   };
 
   // Late results: the work of an attempt whose lease has ended does not count.
@@ -123,18 +144,33 @@ class Run {
     sometimes("an attempt lost a lease");
     const { kernel } = this.#node;
     const isCalm = slowing.every((kind) => kernel.count(`fault.${kind}`) === 0);
-    if (isCalm && this.#stallMs >= patientMs)
+    if (isCalm && this.#limits.stallMs >= patientMs)
       throw new Violation(stands, `not while it is read: ${name}: ${error.message}`);
   }
 
-  /** Every task has ended, once. */
-  check(status: string): void {
+  /** Every task has ended, once, and what depends on a failure has not run. */
+  check({ status }: ExecutionResult): void {
     sometimes("a run succeeded", status === "succeeded");
     sometimes("a run failed", status === "failed");
     if (this.#ended.size !== this.#inputs.size)
       throw new Violation(endsOnce, `${this.#ended.size} of ${this.#inputs.size}`);
+    for (const [name, inputs] of this.#inputs) {
+      const ended = this.#ended.get(name) ?? "";
+      const bad = inputs.filter((input) => this.#ended.get(input) !== "succeeded");
+      if (bad.length > 0 && ended !== "skipped" && ended !== "cancelled")
+        throw new Violation(skips, `${name} ${ended}, but ${bad.join()} did not succeed`);
+      if (ended !== "skipped") continue;
+      const because = this.#causes.get(name) ?? "";
+      if (!["failed", "timedOut"].includes(this.#ended.get(because) ?? ""))
+        throw new Violation(skips, `${name} was skipped because of ${because || "nobody"}`);
+    }
     const skipped = [...this.#ended.values()].filter((state) => state === "skipped").length;
     sometimes("a task was skipped", skipped > 0);
+  }
+
+  /** Whether any task of the plan uses what there is few of. */
+  get usesFew(): boolean {
+    return this.#uses.size > 0;
   }
 
   #task(name: string, inputs: readonly string[]): TaskDef {
@@ -144,11 +180,35 @@ class Run {
       inputs: inputs.map((input) => raw(`out-${input}`)),
       retries: random.below(4),
       backoff: { baseMs: random.spread(1, 100) },
+      ...(random.chance(1, 4) && { timeoutMs: random.spread(20, 500) }),
+      ...(random.chance(1, 3) && { uses: ["few"] }),
     };
+    if (base.uses !== undefined) this.#uses.add(name);
     const outputs = [raw(`out-${name}`)];
     if (inputs.length === 0 && random.chance(1, 3)) return { ...base, outputs, run: module };
-    if (inputs.length === 0) return { ...base, outputs, run: this.#slow(name) };
-    return { ...base, outputs, run: this.#body(name, inputs) };
+    const run: (context: TaskContext) => Promise<Record<string, Uint8Array> | void> =
+      inputs.length === 0 ? this.#slow(name) : this.#body(name, inputs);
+    return { ...base, outputs, run: (context) => this.#counted(name, () => run(context)) };
+  }
+
+  // Bodies do not listen to their signals: one whose time is up goes on, and its slot is not another's.
+  async #counted<T>(name: string, body: () => Promise<T>): Promise<T> {
+    const { maxConcurrency, few } = this.#limits;
+    const isTwice = this.#atWork.has(name);
+    this.#atWork.set(name, this.#uses.has(name));
+    const users = [...this.#atWork.values()].filter(Boolean).length;
+    if (isTwice || this.#atWork.size > maxConcurrency || users > few)
+      this.#node.kernel.fail(
+        new Violation(
+          withinSlots,
+          `${[...this.#atWork.keys()].join()} with ${maxConcurrency} slots`,
+        ),
+      );
+    try {
+      return await body();
+    } finally {
+      this.#atWork.delete(name);
+    }
   }
 
   #body(name: string, inputs: readonly string[]) {
@@ -194,20 +254,29 @@ async function program(node: SimNode, world: World, sizes: Sizes): Promise<void>
   const fabric: Fabric = world.fabric(node, { memoryBytes: sizes.memoryBytes, tickMs: 50 });
   for (;;) {
     const stallMs = random.spread(100, 30_000);
-    const run = new Run(node, fabric, sizes, stallMs);
+    const maxConcurrency = random.between(1, 5);
+    const few = random.between(1, 2);
+    const run = new Run(node, fabric, sizes, { stallMs, maxConcurrency, few });
     const cancel = new AbortController();
     if (random.chance(1, 6)) node.timer.after(random.spread(1, 300), () => cancel.abort());
     try {
-      const { status } = await world.execute(node, run.plan, {
+      const result = await world.execute(node, run.plan, {
         fabric,
         ttlMs: sizes.ttlMs,
         teardown: random.pick(["expiry", "eager"]),
         signal: cancel.signal,
-        graceMs: 200,
+        graceMs: random.pick([200, 2_000]),
         stallMs,
+        schedule: random.pick(["waves", "ready"]),
+        failFast: random.chance(1, 5),
+        maxConcurrency,
+        ...(run.usesFew && { limits: { few } }),
+        ...(random.chance(1, 6) && { timeoutMs: random.spread(100, 3_000) }),
         onEvent: run.onEvent,
       });
-      run.check(status);
+      run.check(result);
+      const { status } = result;
+      sometimes("a run was late", status === "timedOut");
       sometimes("a run was cancelled", status === "cancelled");
       node.record("run.ended", { status });
     } catch (thrown) {
@@ -236,7 +305,7 @@ export const campaign: Campaign = {
       finally: [check.eventually("run.ended", 20_000, { name: live })],
     };
   },
-  properties: [a1, a5, startsAfter, stands, endsOnce, live],
+  properties: [a1, a5, startsAfter, stands, endsOnce, afterAll, skips, withinSlots, live],
   sometimes: [
     "a run succeeded",
     "a run failed",
@@ -244,5 +313,7 @@ export const campaign: Campaign = {
     "a task was skipped",
     "a later attempt was committed",
     "an attempt lost a lease",
+    "an attempt was late",
+    "a run was late",
   ],
 };

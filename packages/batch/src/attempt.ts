@@ -83,7 +83,7 @@ export class Attempt {
       const committed = isModule(run)
         ? await this.#runThere(run, inputs)
         : await this.#runHere(run, inputs);
-      if (this.#isOver || this.#isRefused) throw lost(task.name, "it was given up");
+      this.#checkWanted();
       this.#checkHeld();
       const placed: PlacedOutput[] = [];
       for (const output of committed) {
@@ -242,6 +242,11 @@ export class Attempt {
     }
   }
 
+  // Does what it makes still count?
+  #checkWanted(): void {
+    if (this.#isOver || this.#isRefused) throw lost(this.#parts.task.name, "it was given up");
+  }
+
   // Its turn has come: is it still wanted?
   #checkStill(): void {
     const { task, abort } = this.#parts;
@@ -276,8 +281,8 @@ export class Attempt {
 
   // The last word on whether the work counts: every lease it touched must still stand, and be held by it.
   #take(placed: readonly PlacedOutput[]): void {
-    const { task, fabric } = this.#parts;
-    if (this.#isOver || this.#isRefused) throw lost(task.name, "it was given up");
+    const { fabric } = this.#parts;
+    this.#checkWanted();
     this.#checkHeld();
     for (const { ref, lease } of placed)
       // Real time counts, too: without a keeper the fabric's clock stands while this thread works.

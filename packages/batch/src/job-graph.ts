@@ -32,7 +32,7 @@ export class JobGraph {
 
   constructor(tasks: readonly JobTask[]) {
     this.names = tasks.map(({ name }) => name);
-    this.#dependencies = tasks.map(({ dependencies }) => [...new Set(dependencies)]);
+    this.#dependencies = tasks.map(({ dependencies = [] }) => [...dependencies]);
     for (const [at, name] of this.names.entries())
       if (!this.#indexOf.has(name)) this.#indexOf.set(name, at);
     const edges: number[] = [];
@@ -52,7 +52,7 @@ export class JobGraph {
 
   /** Names of the tasks directly before one. */
   dependencies(name: string): readonly string[] {
-    return this.#dependencies[this.#indexOf.get(name) ?? -1] ?? [];
+    return [...new Set(this.#dependencies[this.#indexOf.get(name) ?? -1])];
   }
 
   /** Names of the tasks directly after one. */
@@ -107,10 +107,11 @@ function shapeProblem(task: Partial<JobTask>): string | undefined {
   const { name, fn, dependencies, maxRetries, timeoutMs, continueOnFailure } = task;
   if (typeof name !== "string" || name === "") return "name: expected a name";
   if (typeof fn !== "function") return `fn: expected a function, got ${describe(fn)}`;
+  // No other iterables: one that can be walked but once would be empty at the second look.
   if (dependencies !== undefined) {
-    const isList = typeof dependencies === "object" && Symbol.iterator in dependencies;
+    const isList = Array.isArray(dependencies) || (dependencies as unknown) instanceof Set;
     if (!isList || ![...dependencies].every((one) => typeof one === "string"))
-      return `dependencies: expected names, got ${describe(dependencies)}`;
+      return `dependencies: expected an array or a Set of names, got ${describe(dependencies)}`;
   }
   if (maxRetries !== undefined && !(Number.isSafeInteger(maxRetries) && maxRetries >= 0))
     return `maxRetries: expected a whole number from 0 up, got ${describe(maxRetries)}`;
@@ -133,9 +134,11 @@ function graphProblems(tasks: readonly JobTask[], graph: JobGraph): readonly Job
     seen.add(name);
   }
   for (const name of twice) problems.push({ error: "duplicate-name", name });
-  for (const { name, dependencies, continueOnFailure } of tasks) {
-    const missing = [...new Set(dependencies)].filter((one) => !graph.has(one));
-    if (missing.length > 0) problems.push({ error: "missing-dependencies", name, missing });
+  for (const { name, dependencies = [], continueOnFailure } of tasks) {
+    const missing = new Set<string>();
+    for (const one of dependencies) if (!graph.has(one)) missing.add(one);
+    if (missing.size > 0)
+      problems.push({ error: "missing-dependencies", name, missing: [...missing] });
     if (continueOnFailure !== true) continue;
     const dependents = graph.dependents(name);
     if (dependents.length > 0)

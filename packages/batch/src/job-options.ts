@@ -31,7 +31,7 @@ export interface JobTask<C extends JobMap = JobMap> {
    */
   readonly fn: (context: Readonly<C>, controls: TaskControls) => JobMap | PromiseLike<JobMap>;
   /** Names of the tasks that must have completed before. */
-  readonly dependencies?: Iterable<string>;
+  readonly dependencies?: readonly string[] | ReadonlySet<string>;
   /** How often it is tried again after its first attempt. Default: the job's. */
   readonly maxRetries?: number;
   /** How long an attempt may take, in milliseconds. */

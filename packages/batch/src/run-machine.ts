@@ -3,8 +3,8 @@
  * arrays. Tasks are numbers, as in its {@link DagShape}. Whoever drives it says what happened, and asks `next()` until
  * that is `"idle"`; nothing here allocates on the way.
  *
- * Invariant D1: every task ends in exactly one outcome, whatever comes: `end` refuses a second one.
- * Invariant D2: a task starts only when every task before it has succeeded.
+ * Invariant D1: a task starts only when every task before it has succeeded, and ends in exactly one outcome, whatever
+ * comes: `end` refuses a second one.
  * Invariant D3: a failure skips exactly the tasks that depend on it, once, and names itself as the cause; no more tasks
  * run at a time than there are slots, and a body that goes on after its attempt keeps its slot until it ends.
  */
