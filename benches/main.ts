@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { batchSuite } from "./batch.bench.ts";
 import { checkSuite } from "./check.bench.ts";
 import { codecsSuite } from "./codecs.bench.ts";
 import { etlSuite } from "./etl.bench.ts";
@@ -33,6 +34,7 @@ const suites: readonly Suite[] = [
   queueSuite,
   pipelineSuite,
   simSuite,
+  batchSuite,
 ];
 
 interface Options {
