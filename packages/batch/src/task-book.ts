@@ -7,7 +7,7 @@ import type { AttemptError, TaskResult } from "./execution-result.ts";
 import type { TaskOutcome, TaskStatus } from "./run-machine.ts";
 
 /** A wait between two attempts: over when its time is up, and the body of the last attempt has ended. */
-export interface Pause {
+interface Pause {
   isDue: boolean;
   isLeft: boolean;
   readonly stop: () => void;
