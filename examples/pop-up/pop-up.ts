@@ -5,7 +5,7 @@ import {
   JobCoordinator,
   MemoryOutputStore,
   openTaskThreads,
-  type JobEvent,
+  type CoordinatorEvent,
   type TaskThreads,
 } from "selvage";
 
@@ -50,7 +50,7 @@ export async function popUp(count = 24, capacities = [1, 0, 2, 3, 0, 1, 2]): Pro
   await using pool = openTaskThreads({ threads: 2 });
   const change = changing(pool, capacities);
   let [begun, lost] = [0, 0];
-  const onEvent = (event: JobEvent): void => {
+  const onEvent = (event: CoordinatorEvent): void => {
     if (event.type !== "chunk") return;
     if (event.newState === "waiting") lost++;
     if (event.newState === "running" && ++begun % 4 === 0) change();

@@ -9,17 +9,17 @@ export type { ChunkContext, ChunkFarEnd, ChunkModule, ChunkWork } from "./chunk-
 export { chunkId } from "./chunk.ts";
 export type { Chunk, ChunkId } from "./chunk.ts";
 export { JobCoordinator } from "./job-coordinator.ts";
-export type { ChunkOutput, JobResult } from "./job-coordinator.ts";
+export type { ChunkOutput, CoordinatorResult } from "./job-coordinator.ts";
 export type {
   ChunkEvent,
   ChunkLogEvent,
   ChunkState,
-  JobEvent,
-  JobProgressEvent,
-  JobSettledEvent,
+  CoordinatorEvent,
+  CoordinatorProgressEvent,
+  CoordinatorSettledEvent,
 } from "./job-events.ts";
-export { JOB_DEFAULTS } from "./job-options.ts";
-export type { JobAbortSource, JobOptions, JobPorts, ResolvedJob } from "./job-options.ts";
+export { COORDINATOR_DEFAULTS } from "./job-options.ts";
+export type { JobAbortSource, CoordinatorOptions, JobPorts, ResolvedJob } from "./job-options.ts";
 export { MemoryOutputStore } from "./memory-outputs.ts";
 export { outputConformance } from "./output-conformance.ts";
 export type { OutputSubject } from "./output-conformance.ts";

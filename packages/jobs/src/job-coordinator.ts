@@ -3,7 +3,7 @@ import { FabricError, invalidArgument } from "@selvage/fabric";
 import { resolveRetryPolicy, type RetryPolicy } from "@selvage/leasekit";
 import { nameChunks, type Chunk, type ChunkId, type NamedChunk } from "./chunk.ts";
 import type { ChunkModule, ChunkWork } from "./chunk-work.ts";
-import { resolveJob, type JobOptions, type JobPorts } from "./job-options.ts";
+import { resolveJob, type CoordinatorOptions, type JobPorts } from "./job-options.ts";
 import { JobRun } from "./job-run.ts";
 import type { OutputStore } from "./output-store.ts";
 
@@ -16,7 +16,7 @@ export interface ChunkOutput {
 }
 
 /** What a job came to. */
-export interface JobResult<R> {
+export interface CoordinatorResult<R> {
   /** What `aggregate` returned. */
   readonly aggregate: R;
   /** Chunks, those of one id counted once. */
@@ -67,8 +67,8 @@ export class JobCoordinator {
     store: OutputStore,
     work: ChunkWork | ChunkModule,
     aggregate: (outputs: readonly ChunkOutput[]) => R | Promise<R>,
-    options: JobOptions = {},
-  ): Promise<JobResult<R>> {
+    options: CoordinatorOptions = {},
+  ): Promise<CoordinatorResult<R>> {
     const ports = this.#ports;
     const startedAtMs = ports.clock.nowMs();
     const resolved = resolveJob(options, ports.parallelism);

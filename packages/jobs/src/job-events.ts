@@ -23,7 +23,7 @@ export interface ChunkEvent {
 }
 
 /** The job has advanced. */
-export interface JobProgressEvent {
+export interface CoordinatorProgressEvent {
   readonly type: "progress";
   /** Chunks that have their output. */
   readonly done: number;
@@ -43,11 +43,12 @@ export interface ChunkLogEvent {
 }
 
 /** Every chunk has ended, and the aggregate is made. Always the last event. */
-export interface JobSettledEvent {
+export interface CoordinatorSettledEvent {
   readonly type: "settled";
   readonly status: "succeeded" | "failed" | "cancelled";
   readonly atMs: number;
 }
 
 /** What `onEvent` is called with. */
-export type JobEvent = ChunkEvent | JobProgressEvent | ChunkLogEvent | JobSettledEvent;
+export type CoordinatorEvent =
+  ChunkEvent | CoordinatorProgressEvent | ChunkLogEvent | CoordinatorSettledEvent;

@@ -9,10 +9,10 @@ import {
   type Timer,
 } from "@selvage/fabric";
 import { STALL_MS_DEFAULT, type TaskRunner } from "@selvage/leasekit";
-import type { JobEvent } from "./job-events.ts";
+import type { CoordinatorEvent } from "./job-events.ts";
 
 /** Options of `JobCoordinator.run`. */
-export interface JobOptions {
+export interface CoordinatorOptions {
   /** Most chunks that are worked on at a time. Default: as many as the machine runs in parallel, at least 2. */
   readonly concurrency?: number;
   /** Most retries of all chunks together; what fails after that fails the job. Default: no limit. */
@@ -28,14 +28,14 @@ export interface JobOptions {
   /** Cancels the job. */
   readonly signal?: AbortSignalLike;
   /** Called with every event, synchronously. What it throws fails the job. */
-  readonly onEvent?: (event: JobEvent) => void;
+  readonly onEvent?: (event: CoordinatorEvent) => void;
   /** Where chunks and outputs are leased for worker threads. Default: a fabric of the job's own, closed at its end. */
   readonly fabric?: Fabric;
   /** Threads for work that is a module. Default: threads of the job's own, ended with it. */
   readonly runner?: TaskRunner;
 }
 
-/** {@link JobOptions} that have defaults. */
+/** {@link CoordinatorOptions} that have defaults. */
 export interface ResolvedJob {
   readonly concurrency: number;
   readonly retryBudget: number;
@@ -45,8 +45,8 @@ export interface ResolvedJob {
   readonly ttlMs: number;
 }
 
-/** The defaults of {@link JobOptions}, but for `concurrency`, which is the host's. */
-export const JOB_DEFAULTS: Omit<ResolvedJob, "concurrency"> = Object.freeze({
+/** The defaults of {@link CoordinatorOptions}, but for `concurrency`, which is the host's. */
+export const COORDINATOR_DEFAULTS: Omit<ResolvedJob, "concurrency"> = Object.freeze({
   retryBudget: Infinity,
   timeoutMs: Infinity,
   graceMs: 1_000,
@@ -83,7 +83,7 @@ const known: readonly string[] = [
   ...["signal", "onEvent", "fabric", "runner"],
 ];
 
-function checkShape(options: JobOptions): void {
+function checkShape(options: CoordinatorOptions): void {
   if (typeof options !== "object" || options === null)
     throw invalidArgument("options", "an object", options);
   for (const name of Object.keys(options))
@@ -100,16 +100,16 @@ function checkShape(options: JobOptions): void {
 }
 
 /** Fills in the defaults and checks. @throws FabricError `INVALID_ARGUMENT`. */
-export function resolveJob(options: JobOptions, parallelism: number): ResolvedJob {
+export function resolveJob(options: CoordinatorOptions, parallelism: number): ResolvedJob {
   checkShape(options);
   // An option given as undefined means its default, as an absent one does.
   const {
     concurrency = Math.max(2, parallelism),
-    retryBudget = JOB_DEFAULTS.retryBudget,
-    timeoutMs = JOB_DEFAULTS.timeoutMs,
-    graceMs = JOB_DEFAULTS.graceMs,
-    stallMs = JOB_DEFAULTS.stallMs,
-    ttlMs = JOB_DEFAULTS.ttlMs,
+    retryBudget = COORDINATOR_DEFAULTS.retryBudget,
+    timeoutMs = COORDINATOR_DEFAULTS.timeoutMs,
+    graceMs = COORDINATOR_DEFAULTS.graceMs,
+    stallMs = COORDINATOR_DEFAULTS.stallMs,
+    ttlMs = COORDINATOR_DEFAULTS.ttlMs,
   } = options;
   if (!Number.isSafeInteger(concurrency) || concurrency < 1)
     throw invalidArgument("concurrency", "a whole number from 1 up", concurrency);

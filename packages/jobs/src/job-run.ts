@@ -10,8 +10,8 @@ import {
 } from "./chunk-attempt.ts";
 import type { NamedChunk } from "./chunk.ts";
 import type { ChunkModule, ChunkWork } from "./chunk-work.ts";
-import type { ChunkState, JobEvent, JobSettledEvent } from "./job-events.ts";
-import type { JobAbortSource, JobOptions, JobPorts, ResolvedJob } from "./job-options.ts";
+import type { ChunkState, CoordinatorEvent, CoordinatorSettledEvent } from "./job-events.ts";
+import type { JobAbortSource, CoordinatorOptions, JobPorts, ResolvedJob } from "./job-options.ts";
 import type { OutputStore } from "./output-store.ts";
 
 /** What a run is made of. */
@@ -20,7 +20,7 @@ export interface RunParts {
   readonly store: OutputStore;
   readonly work: ChunkWork | ChunkModule;
   readonly policy: RetryPolicy;
-  readonly options: JobOptions;
+  readonly options: CoordinatorOptions;
   readonly resolved: ResolvedJob;
   readonly ports: JobPorts;
 }
@@ -393,12 +393,12 @@ export class JobRun {
     this.#tell({ type: "chunk", id, index, oldState, newState, attempt, ...why, atMs });
   }
 
-  #settle(status: JobSettledEvent["status"]): void {
+  #settle(status: CoordinatorSettledEvent["status"]): void {
     this.#tell({ type: "settled", status, atMs: this.#nowMs() });
     this.#isMute = true;
   }
 
-  #tell(event: JobEvent): void {
+  #tell(event: CoordinatorEvent): void {
     if (this.#isMute) return;
     try {
       this.#parts.options.onEvent?.(event);

@@ -5,8 +5,8 @@ import {
   MemoryOutputStore,
   type ChunkOutput,
   type ChunkWork,
-  type JobEvent,
-  type JobOptions,
+  type CoordinatorEvent,
+  type CoordinatorOptions,
   type OutputStore,
 } from "@selvage/jobs";
 import { describe, expect, it } from "vitest";
@@ -34,8 +34,8 @@ const make = (chunk: Uint8Array): Uint8Array => chunk.map((byte) => byte + 1);
 function makeRig(retryPolicy: ConstructorParameters<typeof JobCoordinator>[0] = 0) {
   const host = new VirtualHost();
   const coordinator = new JobCoordinator(retryPolicy, portsOf(host));
-  const events: JobEvent[] = [];
-  const onEvent = (event: JobEvent): void => void events.push(event);
+  const events: CoordinatorEvent[] = [];
+  const onEvent = (event: CoordinatorEvent): void => void events.push(event);
   const moves = (): string[] =>
     events.flatMap((event) =>
       event.type === "chunk" ? [`${event.index}:${event.oldState}>${event.newState}`] : [],
@@ -310,7 +310,7 @@ describe("A job", () => {
     await expect(run).rejects.toThrow("no sum");
     expect(events.at(-1)).toMatchObject({ type: "settled", status: "failed" });
     for (const when of ["running", "stored", "settled"]) {
-      const watch = (event: JobEvent): void => {
+      const watch = (event: CoordinatorEvent): void => {
         if (event.type === when || (event.type === "chunk" && event.newState === when))
           throw new Error(`at ${when}`);
       };
@@ -384,7 +384,7 @@ describe("Stopping a job", () => {
   it("cancels what runs by its signal, and begins nothing else", async () => {
     const { coordinator, host, onEvent, moves, events } = makeRig();
     const controller = new AbortController();
-    const options: JobOptions = { onEvent, signal: controller.signal, concurrency: 2 };
+    const options: CoordinatorOptions = { onEvent, signal: controller.signal, concurrency: 2 };
     const chunks = [0, 1, 2].map((at) => bytes(at));
     const store = new MemoryOutputStore();
     const run = coordinator.run(chunks, store, forever, firsts, options);
@@ -486,7 +486,7 @@ describe("A job on threads", () => {
 
   async function ranOn(
     deed: (chunk: string, attempt: number) => Deed,
-    options: JobOptions = {},
+    options: CoordinatorOptions = {},
     { retries = 2, threads = 2, memoryBytes = 1 << 20 } = {},
   ) {
     const rig = makeRig({ retries, baseMs: 1 });
@@ -568,7 +568,7 @@ describe("A job on threads", () => {
     });
     const coordinator = new JobCoordinator({ retries: 1, baseMs: 1 }, portsOf(host));
     const errors: unknown[] = [];
-    const onEvent = (event: JobEvent): void => {
+    const onEvent = (event: CoordinatorEvent): void => {
       if (event.type === "chunk" && event.error !== undefined) errors.push(event.error);
     };
     const run = coordinator.run([bytes(1)], new MemoryOutputStore(), module, firsts, {

@@ -6,7 +6,7 @@ import {
   type ChunkOutput,
   type ChunkState,
   type ChunkWork,
-  type JobEvent,
+  type CoordinatorEvent,
 } from "@selvage/jobs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -123,7 +123,7 @@ const next: Readonly<Record<ChunkState, readonly ChunkState[]>> = {
 };
 
 /** Checks what a job told, and how often it tried what. */
-function checkEvents(one: Case, events: readonly JobEvent[], count: number): void {
+function checkEvents(one: Case, events: readonly CoordinatorEvent[], count: number): void {
   const states = new Map<number, ChunkState>();
   const waits = new Map<number, number>();
   let fraction = 0;
@@ -186,11 +186,11 @@ async function check(one: Case): Promise<void> {
   };
   const work = one.onThreads ? { href: "file:///work.ts" } : counted;
   const controller = new AbortController();
-  const events: JobEvent[] = [];
+  const events: CoordinatorEvent[] = [];
   const { retries, concurrency, retryBudget, cancelAtMs } = one;
   const coordinator = new JobCoordinator({ retries, baseMs: 10 }, portsOf(host));
   const chunks = one.chunks.map(toChunk);
-  const onEvent = (event: JobEvent): void => {
+  const onEvent = (event: CoordinatorEvent): void => {
     events.push(event);
     if (event.type === "chunk") places.set(event.id, event.index);
   };

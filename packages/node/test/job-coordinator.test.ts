@@ -2,8 +2,8 @@ import {
   BlockOutputStore,
   MemoryOutputStore,
   type ChunkOutput,
-  type JobEvent,
-  type JobOptions,
+  type CoordinatorEvent,
+  type CoordinatorOptions,
   type OutputStore,
 } from "@selvage/jobs";
 import { FabricKvStore } from "@selvage/collections";
@@ -24,7 +24,7 @@ const bytes = (...numbers: number[]): Uint8Array => Uint8Array.from(numbers);
 const chunks = Array.from({ length: 6 }, (_, at) => bytes(at, 1));
 const firsts = (outputs: readonly ChunkOutput[]): (number | undefined)[] =>
   outputs.map((output) => output.bytes[0]);
-const errorsOf = (events: readonly JobEvent[]): unknown[] =>
+const errorsOf = (events: readonly CoordinatorEvent[]): unknown[] =>
   events.flatMap((event) =>
     event.type === "chunk" && event.error !== undefined
       ? [(event.error as { code?: string }).code ?? (event.error as Error).message]
@@ -32,10 +32,15 @@ const errorsOf = (events: readonly JobEvent[]): unknown[] =>
   );
 
 /** Runs a job on the file's threads, on a fabric of its own; tells what it left there. */
-async function ran(name: string, options: JobOptions = {}, retries = 3, store?: OutputStore) {
+async function ran(
+  name: string,
+  options: CoordinatorOptions = {},
+  retries = 3,
+  store?: OutputStore,
+) {
   using fabric = Fabric.open({ memoryBytes: 1 << 20 });
-  const events: JobEvent[] = [];
-  const onEvent = (event: JobEvent): void => {
+  const events: CoordinatorEvent[] = [];
+  const onEvent = (event: CoordinatorEvent): void => {
     events.push(event);
     options.onEvent?.(event);
   };
@@ -60,7 +65,7 @@ describe("A job on worker threads", () => {
     expect(settled).toMatchObject({ value: { aggregate: [undefined, 1, 2, 3, 4, 5] } });
   });
 
-  it.each<[what: string, name: string, code: string, options?: JobOptions]>([
+  it.each<[what: string, name: string, code: string, options?: CoordinatorOptions]>([
     ["throws", "throws", "once more"],
     ["throws in a timer", "uncaught", "DISCONNECTED"],
     ["exits", "exits", "DISCONNECTED"],
@@ -81,7 +86,7 @@ describe("A job on worker threads", () => {
 
   it("cancels: a loop that does not listen is ended by its thread after the grace", async () => {
     const controller = new AbortController();
-    const onEvent = (event: JobEvent): void => {
+    const onEvent = (event: CoordinatorEvent): void => {
       if (event.type === "log") controller.abort(new Error("enough"));
     };
     const options = { signal: controller.signal, onEvent, graceMs: 50 };

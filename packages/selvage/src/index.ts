@@ -187,7 +187,7 @@ export {
 export {
   BlockOutputStore,
   chunkId,
-  JOB_DEFAULTS as COORDINATOR_DEFAULTS,
+  COORDINATOR_DEFAULTS,
   MemoryOutputStore,
   type Chunk,
   type ChunkContext,
@@ -198,11 +198,11 @@ export {
   type ChunkOutput,
   type ChunkState,
   type ChunkWork,
-  type JobEvent as CoordinatorEvent,
-  type JobOptions as CoordinatorOptions,
-  type JobProgressEvent,
-  type JobResult as CoordinatorResult,
-  type JobSettledEvent,
+  type CoordinatorEvent,
+  type CoordinatorOptions,
+  type CoordinatorProgressEvent,
+  type CoordinatorResult,
+  type CoordinatorSettledEvent,
   type OutputStore,
 } from "@selvage/jobs";
 export {
