@@ -1,4 +1,11 @@
-import type { ExecutionEvent, ExecutionResult, TaskDef, TaskStatus } from "@selvage/batch";
+import type {
+  ExecutionEvent,
+  ExecutionResult,
+  TaskContext,
+  TaskDef,
+  TaskOutput,
+  TaskStatus,
+} from "@selvage/batch";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { imbalances, planOf, raw, Rig, START_MS } from "./rig.ts";
@@ -17,6 +24,11 @@ interface Case {
   readonly guard: boolean;
   readonly ttlMs: number;
   readonly cancelAtMs: number | undefined;
+  readonly schedule: "waves" | "ready";
+  readonly maxConcurrency: number;
+  /** By task: how long an attempt may take, in milliseconds. */
+  readonly timeouts: readonly (number | undefined)[];
+  readonly minMemoryBytes: readonly number[];
 }
 
 const tasksMax = 12;
@@ -49,14 +61,24 @@ const cases: fc.Arbitrary<Case> = fc.record({
   guard: fc.boolean(),
   ttlMs: fc.integer({ min: 60, max: 300 }),
   cancelAtMs: fc.option(fc.nat({ max: 600 }), { nil: undefined, freq: 3 }),
+  schedule: fc.constantFrom("waves", "ready"),
+  maxConcurrency: fc.integer({ min: 1, max: tasksMax }),
+  timeouts: fc.array(fc.constantFrom(undefined, undefined, undefined, 120), {
+    minLength: tasksMax,
+    maxLength: tasksMax,
+  }),
+  minMemoryBytes: fc.array(fc.constantFrom(0, 0, 0, 300_000, 900_000), {
+    minLength: tasksMax,
+    maxLength: tasksMax,
+  }),
 });
 
 /** What may follow a state. A task that is cancelled may never have started. */
 const legal: Readonly<Record<TaskStatus, readonly TaskStatus[]>> = {
   pending: ["running", "skipped", "cancelled"],
   ready: [],
-  running: ["waiting", "succeeded", "failed", "cancelled"],
-  waiting: ["running", "cancelled"],
+  running: ["waiting", "succeeded", "failed", "timedOut", "cancelled"],
+  waiting: ["running", "timedOut", "cancelled"],
   succeeded: [],
   failed: [],
   skipped: [],
@@ -69,44 +91,59 @@ function valueOf({ dag }: Case, at: number): number {
   return (dag[at] ?? []).reduce((sum, one) => (sum + valueOf({ dag } as Case, one)) % 251, at + 1);
 }
 
-function taskOf(one: Case, at: number, rig: Rig): TaskDef {
+function taskOf(one: Case, at: number, rig: Rig, atWork: Set<string>): TaskDef {
   const before = one.dag[at] ?? [];
   const conducted = one.conducts[at] as Conduct;
   const output = `o${at}`;
+  const timeoutMs = one.timeouts[at];
   return {
     name: `t${at}`,
     inputs: before.map((index) => raw(`o${index}`)),
     outputs: [raw(output)],
     retries: one.retries,
     backoff: { baseMs: 20, jitter: "full" },
+    ...(timeoutMs !== undefined && { timeoutMs }),
+    resourceReq: { minMemoryBytes: one.minMemoryBytes[at] ?? 0 },
     async run(context) {
-      let value = at + 1;
-      for (const index of before) value = (value + (context.input(`o${index}`)[0] ?? 0)) % 251;
-      if (conducted.ms > 0) await rig.host.later(conducted.ms);
-      // Still the same bytes: nobody's expiry, release or reuse reached them meanwhile.
-      for (const index of before)
-        if (context.input(`o${index}`)[0] !== valueOf(one, index)) throw new Error("torn input");
-      switch (conducted.kind) {
-        case "succeed":
-          return { [output]: Uint8Array.of(value) };
-        case "allocate":
-          context.allocate(output, 1)[0] = value;
-          return;
-        case "failTimes":
-          context.allocate(output, 100).fill(0xee);
-          if (context.attempt <= conducted.times) throw new Error("not yet");
-          return { [output]: Uint8Array.of(value) };
-        case "throwAlways":
-          throw new Error("always");
-        case "forget":
-          return {};
+      if (atWork.has(output)) throw new Error("beside itself");
+      atWork.add(output);
+      if (atWork.size > one.maxConcurrency) throw new Error("too many");
+      try {
+        return await body(context);
+      } finally {
+        atWork.delete(output);
       }
     },
   };
+  async function body(context: TaskContext): Promise<TaskOutput | undefined> {
+    let value = at + 1;
+    for (const index of before) value = (value + (context.input(`o${index}`)[0] ?? 0)) % 251;
+    if (conducted.ms > 0) await rig.host.later(conducted.ms);
+    // Still the same bytes: nobody's expiry, release or reuse reached them meanwhile.
+    for (const index of before)
+      if (context.input(`o${index}`)[0] !== valueOf(one, index)) throw new Error("torn input");
+    switch (conducted.kind) {
+      case "succeed":
+        return { [output]: Uint8Array.of(value) };
+      case "allocate":
+        context.allocate(output, 1)[0] = value;
+        return;
+      case "failTimes":
+        context.allocate(output, 100).fill(0xee);
+        if (context.attempt <= conducted.times) throw new Error("not yet");
+        return { [output]: Uint8Array.of(value) };
+      case "throwAlways":
+        throw new Error("always");
+      case "forget":
+        return {};
+    }
+  }
 }
 
-function expectedOf({ conducts, retries }: Case, at: number): "succeeded" | "failed" {
-  const { kind, ...rest } = conducts[at] as Conduct;
+function expectedOf(one: Case, at: number): "succeeded" | "failed" | "timedOut" {
+  const { conducts, retries } = one;
+  const { kind, ms: takesMs, ...rest } = conducts[at] as Conduct;
+  if (takesMs >= (one.timeouts[at] ?? Infinity)) return "timedOut";
   if (kind === "throwAlways" || kind === "forget") return "failed";
   return kind === "failTimes" && (rest as { times: number }).times > retries
     ? "failed"
@@ -115,14 +152,18 @@ function expectedOf({ conducts, retries }: Case, at: number): "succeeded" | "fai
 
 async function run(one: Case): Promise<{ rig: Rig; result: ExecutionResult }> {
   const rig = new Rig({ guard: one.guard });
+  const atWork = new Set<string>();
   const plan = planOf(
-    one.dag.map((_, at) => taskOf(one, at, rig)),
+    one.dag.map((_, at) => taskOf(one, at, rig, atWork)),
     one.dag.flatMap((before, at) => before.map((index) => [`t${index}`, `t${at}`] as const)),
   );
   const controller = new AbortController();
-  const { teardown, ttlMs, cancelAtMs } = one;
+  const { teardown, ttlMs, cancelAtMs, schedule, maxConcurrency } = one;
   if (cancelAtMs !== undefined) rig.host.timer.after(cancelAtMs, () => controller.abort());
-  const options = { teardown, ttlMs, signal: controller.signal, graceMs: 50 };
+  const { signal } = controller;
+  // Bodies do not listen: a short grace gives them up, a long one lets each end.
+  const graceMs = cancelAtMs === undefined ? 1_000 : 50;
+  const options = { teardown, ttlMs, signal, graceMs, schedule, maxConcurrency };
   const result = await rig.run(plan, options);
   return { rig, result };
 }
@@ -149,11 +190,13 @@ describe("Executor.run() of a random graph of tasks that do as they like", () =>
           ended.set(at, bad === undefined ? expectedOf(one, at) : "skipped");
         }
         expect(result.tasks.map(({ status }) => status)).toEqual([...ended.values()]);
-        expect(result.status).toBe(result.failed > 0 ? "failed" : "succeeded");
+        expect(result.status).toBe(result.failed + result.timedOut > 0 ? "failed" : "succeeded");
         for (const { status, because, errors } of result.tasks) {
           const cause = result.tasks.find(({ name }) => name === because);
-          expect(cause?.status).toBe(status === "skipped" ? "failed" : undefined);
-          expect(errors.map(({ error }) => (error as Error).message)).not.toContain("torn input");
+          expect(["failed", "timedOut"].includes(cause?.status ?? "")).toBe(status === "skipped");
+          const messages = errors.map(({ error }) => (error as Error).message);
+          for (const wrong of ["torn input", "beside itself", "too many"])
+            expect(messages).not.toContain(wrong);
         }
       }),
       { numRuns: 40 },
