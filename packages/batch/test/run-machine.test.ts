@@ -1,6 +1,7 @@
 import {
   RunMachine,
   shapeOf,
+  type DagShape,
   type MachineOptions,
   type Resource,
   type TaskOutcome,
@@ -352,6 +353,19 @@ describe("RunMachine", () => {
     const machine = machineOf([[], [], [], []], { resources: [memory] });
     // 2 would fit beside 0, but 1 came first and waits for the same.
     expect(steps(machine)).toEqual(["start 0", "start 3"]);
+    machine.succeed(0);
+    expect(steps(machine)).toEqual(["start 1", "start 2"]);
+  });
+
+  it("lets nobody pass it who becomes ready later either, and wants but one of the same", () => {
+    const resources = [
+      { name: "memory", capacity: 10, demand: [6, 6, 1, 0] },
+      { name: "few", capacity: 1, demand: [0, 1, 0, 0] },
+    ];
+    const machine = new RunMachine(shapeOf(4, [3, 2]) as DagShape, { resources });
+    expect(steps(machine)).toEqual(["start 3", "start 0"]);
+    machine.succeed(3);
+    expect(steps(machine)).toEqual([]);
     machine.succeed(0);
     expect(steps(machine)).toEqual(["start 1", "start 2"]);
   });
