@@ -61,6 +61,7 @@ export class Timeline {
       case "progress":
       case "log":
       case "spill":
+      case "resume":
         break;
     }
   }

@@ -5,6 +5,7 @@ import {
   OWNER_THREAD,
   type DecodeBudget,
   type Fabric,
+  type Loan,
   type MemLease,
   type MemTicket,
 } from "@selvage/fabric";
@@ -17,7 +18,7 @@ import type { DataRef } from "./data-format.ts";
 import { isFull } from "./block-extents.ts";
 import { HeapRoom } from "./heap-room.ts";
 import type { OutputShelf } from "./output-shelf.ts";
-import type { PlacedOutput, ShelvedOutput } from "./shelf-entry.ts";
+import type { BlockCopy, PlacedOutput, ShelvedOutput } from "./shelf-entry.ts";
 import { isModule, type ModuleUrl, type TaskFunction } from "./task.ts";
 import { makeContext } from "./task-runner.ts";
 
@@ -31,6 +32,9 @@ export interface AttemptParts {
   readonly shelf: OutputShelf;
   /** Who will read an output. */
   readonly readers: (output: string) => readonly string[];
+  /** Makes outputs durable, and that the task has committed. The copies are made before it returns. */
+  readonly commit:
+    ((task: string, outputs: readonly Uint8Array[]) => Promise<BlockCopy[]>) | undefined;
   readonly abort: AbortSource;
   readonly codecOf: CodecOf;
   /** What decoding may cost, on whichever thread. */
@@ -71,7 +75,7 @@ export class Attempt {
 
   /** Runs the body, and puts what it committed on the shelf. @throws what the body threw, or why its work does not count. */
   async run(): Promise<void> {
-    const { task, shelf, abort, readers } = this.#parts;
+    const { task, shelf, abort, readers, commit } = this.#parts;
     try {
       const isOver = (): boolean => this.#isOver || abort.signal.aborted;
       const { run } = task.def;
@@ -85,11 +89,12 @@ export class Attempt {
         : await this.#runHere(run, inputs);
       this.#checkWanted();
       this.#checkHeld();
-      const placed: PlacedOutput[] = [];
-      for (const output of committed) {
-        const place = this.#place(output);
-        placed.push(place instanceof Promise ? await place : place);
-      }
+      const placed = commit === undefined ? [] : await this.#commit(committed, commit);
+      if (commit === undefined)
+        for (const output of committed) {
+          const place = this.#place(output);
+          placed.push(place instanceof Promise ? await place : place);
+        }
       this.#take(placed);
       // Before it gives its inputs back: who waits for memory finds these outputs to move.
       for (const output of placed) shelf.put(task.name, output, readers(output.ref.name));
@@ -267,6 +272,34 @@ export class Attempt {
     if (ref === undefined || lease === undefined) throw this.#ended(name);
     if (!(lease instanceof HeapRoom)) return { ref, lease, bytes };
     return this.#move(ref, allocation, lease.take(bytes));
+  }
+
+  // What is durable on blocks needs no place in memory, if it has found none.
+  async #commit(
+    committed: readonly CommittedOutput[],
+    commit: NonNullable<AttemptParts["commit"]>,
+  ): Promise<PlacedOutput[]> {
+    const { task } = this.#parts;
+    const loans: Loan[] = [];
+    const outputs = task.outputs.map((ref) => {
+      const { allocation = -1, bytes = 0 } = committed.find(({ name }) => name === ref.name) ?? {};
+      const room = this.#allocations[allocation];
+      if (room === undefined) throw this.#ended(ref.name);
+      if (room instanceof HeapRoom) {
+        this.#allocations[allocation] = undefined;
+        return { ref, bytes, lease: undefined, view: room.take(bytes) };
+      }
+      const loan = room.lend();
+      loans.push(loan);
+      return { ref, bytes, lease: room, view: loan.view.subarray(0, bytes) };
+    });
+    const committing = commit(
+      task.name,
+      outputs.map(({ view }) => view),
+    );
+    for (const loan of loans) loan.end();
+    const copies = await committing;
+    return outputs.map(({ ref, bytes, lease }, at) => ({ ref, bytes, lease, copy: copies[at] }));
   }
 
   async #move(ref: DataRef, allocation: number, bytes: Uint8Array): Promise<PlacedOutput> {

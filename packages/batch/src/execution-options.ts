@@ -10,6 +10,7 @@ import {
   type Timer,
 } from "@selvage/fabric";
 import { STALL_MS_DEFAULT, type RenewalManager, type TaskRunner } from "@selvage/leasekit";
+import { checkRunId } from "./checkpoint.ts";
 import type { CodecPorts } from "./data-codecs.ts";
 import type { ExecutionEvent } from "./run-events.ts";
 import type { LeasedInputs } from "./leased-inputs.ts";
@@ -48,6 +49,13 @@ export interface ExecutorOptions {
   readonly keep?: readonly string[];
   /** Leases for the plan's own inputs (`TaskGraph.addInput`), kept while a task may read them. Only with a `fabric`. */
   readonly inputs?: LeasedInputs;
+  /**
+   * Has what the tasks commit made durable on blocks of the `fabric`, so that a run of the same plan under the same id, also
+   * by another process over the same block file, does not do it again. Cleared when the run succeeds.
+   */
+  readonly runId?: string;
+  /** TTL of the leases that hold a run's checkpoint, in milliseconds: how long it waits to be resumed. Default 3,600,000. */
+  readonly checkpointTtlMs?: number;
   /** What decoding one input (json, msgpack) may cost, and so what encoding one output may. Default: `DECODE_BUDGET`. */
   readonly budget?: DecodeBudget;
   /** When tasks start: by waves, with a barrier between, or each when those before it have succeeded. Default `"waves"`. */
@@ -69,6 +77,7 @@ export interface ResolvedExecution {
   readonly maxConcurrency: number;
   readonly failFast: boolean;
   readonly spill: boolean;
+  readonly checkpointTtlMs: number;
 }
 
 /** The defaults of {@link ExecutorOptions}. */
@@ -81,6 +90,7 @@ export const EXECUTION_DEFAULTS: ResolvedExecution = Object.freeze({
   maxConcurrency: 1_024,
   failFast: false,
   spill: false,
+  checkpointTtlMs: 3_600_000,
 });
 
 /** The part of the platform's `AbortController` that a run uses. */
@@ -120,6 +130,8 @@ const known: readonly string[] = [
   "onEvent",
   "keep",
   "inputs",
+  "runId",
+  "checkpointTtlMs",
   "budget",
   "schedule",
   "spill",
@@ -130,7 +142,7 @@ function checkShape(options: ExecutorOptions): void {
     throw invalidArgument("options", "an object", options);
   for (const name of Object.keys(options))
     if (!known.includes(name)) throw invalidArgument("options", `one of ${known.join(", ")}`, name);
-  const { fabric, renewals, signal, onEvent, schedule, spill, keep } = options;
+  const { fabric, renewals, signal, onEvent, schedule, spill, keep, runId } = options;
   if (fabric !== undefined && typeof fabric?.mem !== "function")
     throw invalidArgument("fabric", "a Fabric", fabric);
   if (renewals !== undefined && renewals !== false && typeof renewals?.hold !== "function")
@@ -142,6 +154,9 @@ function checkShape(options: ExecutorOptions): void {
   resolveBudget(options.budget);
   if (keep !== undefined && (!Array.isArray(keep) || (keep.length > 0 && fabric === undefined)))
     throw invalidArgument("keep", "names of outputs, and a fabric that outlives the run", keep);
+  if (runId !== undefined) checkRunId(runId);
+  if (runId !== undefined && fabric === undefined)
+    throw invalidArgument("fabric", "one whose blocks outlive the run, with a runId", fabric);
   if (schedule !== undefined && schedule !== "waves" && schedule !== "ready")
     throw invalidArgument("schedule", '"waves" or "ready"', schedule);
   if (spill !== undefined && typeof spill !== "boolean")
@@ -187,6 +202,7 @@ export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
     maxConcurrency = EXECUTION_DEFAULTS.maxConcurrency,
     failFast = EXECUTION_DEFAULTS.failFast,
     spill = EXECUTION_DEFAULTS.spill,
+    checkpointTtlMs = EXECUTION_DEFAULTS.checkpointTtlMs,
   } = options;
   if (typeof stallMs !== "number" || !(stallMs > 0))
     throw invalidArgument("stallMs", "milliseconds above 0", stallMs);
@@ -203,5 +219,6 @@ export function resolveExecution(options: ExecutorOptions): ResolvedExecution {
     maxConcurrency: Math.min(maxConcurrency, Number.MAX_SAFE_INTEGER),
     failFast,
     spill,
+    checkpointTtlMs: checkTtl("checkpointTtlMs", checkpointTtlMs),
   };
 }

@@ -23,6 +23,7 @@ export type { RecordedAttempt, RecordedLease } from "./report/run-recorder.ts";
 export { runReport } from "./report/run-report.ts";
 export type { RunReportOptions } from "./report/run-report.ts";
 export type {
+  ResumeEvent,
   ExecutionEvent,
   LeaseEvent,
   LogEvent,

@@ -106,8 +106,8 @@ export class OutputShelf {
   }
 
   /** Counts a lease over blocks among the run's, and keeps it until the returned function is called. */
-  holdBlocks(lease: BlockLease): () => void {
-    const { renewals, ttlMs, stallMs, ledger, fabric } = this.#options;
+  holdBlocks(lease: BlockLease, ttlMs: number = this.#options.ttlMs): () => void {
+    const { renewals, stallMs, ledger, fabric } = this.#options;
     ledger.add(lease, { task: "", output: "" }, fabric.nowMs());
     const hold = renewals?.hold(lease, { ttlMs, stallMs, policy });
     if (hold !== undefined) this.#kept.add(hold);

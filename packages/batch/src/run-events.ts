@@ -65,6 +65,17 @@ export interface SpillEvent {
   readonly atMs: number;
 }
 
+/** A run under a `runId` found what an earlier one had committed, or could not read it: then it is done again. */
+export interface ResumeEvent {
+  readonly type: "resume";
+  readonly state: "restored" | "damaged";
+  /** Which task; undefined: the whole checkpoint. */
+  readonly name: string | undefined;
+  /** Why it is damaged, where there is more to say. */
+  readonly error?: unknown;
+  readonly atMs: number;
+}
+
 /** The last outcome is there; what follows is teardown. */
 export interface SettledEvent {
   readonly type: "settled";
@@ -74,4 +85,11 @@ export interface SettledEvent {
 
 /** Any event of a run. */
 export type ExecutionEvent =
-  WaveEvent | TaskEvent | ProgressEvent | LogEvent | LeaseEvent | SpillEvent | SettledEvent;
+  | WaveEvent
+  | TaskEvent
+  | ProgressEvent
+  | LogEvent
+  | LeaseEvent
+  | SpillEvent
+  | ResumeEvent
+  | SettledEvent;

@@ -15,7 +15,7 @@ export interface LeaseCounts {
 export interface ByteCounts {
   readonly leased: number;
   readonly returned: number;
-  /** In leases that outlive the run (option `keep`): the caller's. */
+  /** In leases that outlive the run: the caller's (option `keep`), or the checkpoint of one that can be resumed. */
   readonly kept: number;
   readonly fenced: number;
   /** In leases that stand, or on their way back. */
@@ -77,6 +77,12 @@ export class RunLedger {
     if (!this.#standing.has(leaseId)) return;
     this.#kept.set(leaseId, bytes);
     this.#open--;
+  }
+
+  /** As {@link keep}, whatever becomes of the run: a rejected one does not release it, either. */
+  leave(lease: MemLease | BlockLease): void {
+    this.keep(lease);
+    this.#standing.delete(lease.leaseId);
   }
 
   /** True while a lease stands or its bytes are on their way back. */

@@ -1,15 +1,10 @@
 /** One run of a plan: does what the machine decides, and tells it what came of it. */
 import type { Fabric } from "@selvage/fabric";
-import { RenewalManager, type TaskRunner } from "@selvage/leasekit";
+import type { TaskRunner } from "@selvage/leasekit";
 import { Attempt } from "./attempt.ts";
-import { codecsOf, type CodecOf } from "./data-codecs.ts";
-import type { ExecutorOptions, ExecutorPorts, ResolvedExecution } from "./execution-options.ts";
-import type { ExecutionPlan } from "./execution-plan.ts";
 import type { ExecutionResult } from "./execution-result.ts";
-import { KeptOutputs, withKeep } from "./kept-outputs.ts";
-import { OutputShelf } from "./output-shelf.ts";
+import { RunData, type RunDataParts } from "./run-data.ts";
 import type { ExecutionEvent } from "./run-events.ts";
-import { RunLedger } from "./run-ledger.ts";
 import type { ShelvedOutput } from "./shelf-entry.ts";
 import { lookEveryMs, Teardown } from "./teardown.ts";
 import {
@@ -37,12 +32,7 @@ import { isModule } from "./task.ts";
 const exitMs = 1_000;
 
 /** What a run is made of. */
-export interface RunParts {
-  readonly plan: ExecutionPlan;
-  readonly options: ExecutorOptions;
-  readonly resolved: ResolvedExecution;
-  readonly fabric: Fabric;
-  readonly ports: ExecutorPorts;
+export interface RunParts extends RunDataParts {
   readonly resources: RunResources;
 }
 
@@ -54,11 +44,7 @@ export class Run {
   readonly #books: readonly TaskBook[];
   // Who may still read an output.
   readonly #readers: (output: string) => string[];
-  readonly #ledger: RunLedger;
-  readonly #shelf: OutputShelf;
-  readonly #codecOf: CodecOf;
-  readonly #kept: KeptOutputs;
-  readonly #renewals: RenewalManager | undefined;
+  readonly #data: RunData;
   readonly #live = new Set<Live>();
   readonly #pausing = new Set<TaskBook>();
   readonly #settled = Promise.withResolvers<void>();
@@ -72,7 +58,7 @@ export class Run {
   #runner: TaskRunner | undefined;
 
   constructor(parts: RunParts) {
-    const { plan, options, resolved, fabric, ports, resources } = parts;
+    const { plan, resolved, fabric, resources } = parts;
     this.#parts = parts;
     this.#fabric = fabric;
     this.#books = plan.tasks.map(openBook);
@@ -82,27 +68,7 @@ export class Run {
       resources: resources.resources,
     });
     this.#readers = readersIn(this.#books);
-    const { renewals } = options;
-    this.#renewals = renewals === false ? undefined : (renewals ?? new RenewalManager(fabric));
-    this.#ledger = new RunLedger(fabric, (event, origin) =>
-      this.#tell({ type: "lease", ...origin, event, atMs: event.atMs }),
-    );
-    const places = plan.places();
-    this.#shelf = new OutputShelf({
-      ...resolved,
-      fabric,
-      renewals: this.#renewals,
-      ledger: this.#ledger,
-      timer: ports.timer,
-      keep: new Set(options.keep),
-      placeOf: (task) => places.get(task) ?? 0,
-      onSpill: (told) => {
-        this.#ledger.moved(told.direction, told.bytes);
-        this.#tell({ type: "spill", ...told, atMs: fabric.nowMs() });
-      },
-    });
-    this.#codecOf = codecsOf(ports.codecs, options.budget);
-    this.#kept = new KeptOutputs({ ...resolved, timer: ports.timer, codecOf: this.#codecOf });
+    this.#data = new RunData(parts, this.#readers, (event) => this.#tell(event));
   }
 
   /** See `Executor.run`. Once. */
@@ -119,49 +85,42 @@ export class Run {
         : ports.timer.after(timeoutMs, () => this.#stop("timedOut", late("The run", timeoutMs)));
     try {
       this.#warm();
-      // Leases are kept by a thread beside this one: nothing starts before it is at work.
-      if (this.#renewals !== undefined) await this.#fabric.keeper()?.ready;
-      for (const input of inputs) this.#shelf.lend(input, this.#readers(input.ref.name));
+      await this.#data.open(inputs);
       if (signal?.aborted === true) onAbort();
       else this.#pump();
       await this.#settled.promise;
       stopTimer?.();
       const settledAtMs = this.#fabric.nowMs();
-      const renewals = this.#shelf.renewed;
+      const renewals = this.#data.shelf.renewed;
       await this.#runner?.close();
-      if (this.#failure === undefined) await this.#shelf.handOver(this.#kept);
+      const isWhole = this.#failure === undefined;
+      await this.#data.settle(isWhole, isWhole && this.#machine.status === "succeeded");
       await this.#teardown();
       // Not before: what a failed run leased is given back like any other's.
       if (this.#failure !== undefined) throw this.#failure.thrown;
       const teardownMs = this.#fabric.nowMs() - settledAtMs;
       const tasks = this.#books.map(toResult);
-      const result = {
+      return this.#data.resultOf({
         status: this.#machine.status,
         ...tally(tasks),
         tasks,
         renewals,
-        leases: this.#ledger.leases(),
-        bytes: this.#ledger.bytes(),
+        leases: this.#data.ledger.leases(),
+        bytes: this.#data.ledger.bytes(),
         elapsedMs: settledAtMs - startedAtMs,
         teardownMs,
-      };
-      return withKeep(result, this.#kept);
+      });
     } finally {
       stopTimer?.();
       signal?.removeEventListener("abort", onAbort);
-      this.#shelf.close();
+      await this.#data.letGo();
       for (const live of this.#live) {
         live.stopTimer?.();
         live.attempt.giveUp();
       }
       for (const book of this.#pausing) book.pause?.stop();
       await this.#runner?.close();
-      if (this.#failure !== undefined) this.#ledger.releaseAll(true);
-      this.#ledger.close();
-      this.#kept.wait(() => {
-        if (options.renewals === undefined) this.#renewals?.[Symbol.dispose]();
-        stopLooking();
-      });
+      this.#data.close(this.#failure !== undefined, stopLooking);
     }
   }
 
@@ -229,6 +188,11 @@ export class Run {
   }
 
   #start(book: TaskBook): void {
+    if (this.#data.restore(book.task)) {
+      this.#outcome(book, "succeeded");
+      this.#machine.succeed(book.index);
+      return;
+    }
     const { fabric, ports } = this.#parts;
     const number = book.attempts + 1;
     const about = { name: book.task.name, attempt: number };
@@ -237,10 +201,11 @@ export class Run {
       attempt: number,
       epoch: this.#machine.epochOf(book.index),
       fabric,
-      shelf: this.#shelf,
+      shelf: this.#data.shelf,
       readers: this.#readers,
+      commit: this.#data.commit,
       abort: ports.abortSource(),
-      codecOf: this.#codecOf,
+      codecOf: this.#data.codecOf,
       budget: this.#parts.options.budget,
       runner: () => (this.#runner ??= ports.openRunner()),
       onStart: () => this.#began(live),
@@ -431,7 +396,7 @@ export class Run {
   #outcome(book: TaskBook, outcome: TaskOutcome, error?: unknown): void {
     book.endedAtMs = book.startedAtMs === undefined ? undefined : this.#fabric.nowMs();
     const { because } = book;
-    this.#shelf.leave(book.task.name, book.task.inputs);
+    this.#data.shelf.leave(book.task.name, book.task.inputs);
     this.#change(book, outcome, {
       ...(error === undefined ? {} : { error }),
       ...(because === undefined ? {} : { because }),
@@ -462,7 +427,7 @@ export class Run {
 
   // The run's own loop turns: renews what no keeper does, and starts what memory has come free for.
   #look(): void {
-    if (this.#fabric.keeper() === undefined) this.#renewals?.sweep(this.#fabric.nowMs());
+    this.#data.sweep();
     if (this.#parts.resources.hold(this.#machine, lookEveryMs, this.#boundMs())) this.#pump();
   }
 
@@ -484,8 +449,8 @@ export class Run {
 
   #teardown(): Promise<void> {
     const { options, resolved, ports } = this.#parts;
-    this.#shelf.close();
-    return this.#waiter.untilGone(this.#ledger, {
+    this.#data.shelf.close();
+    return this.#waiter.untilGone(this.#data.ledger, {
       boundMs: this.#boundMs(),
       // Whoever cancels wants to go.
       isHurried: () =>

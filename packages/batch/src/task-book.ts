@@ -4,6 +4,7 @@ import { FabricError, type Random } from "@selvage/fabric";
 import { resolveRetryPolicy, retryDelayMs } from "@selvage/leasekit";
 import type { PlannedTask } from "./execution-plan.ts";
 import type { AttemptError, TaskResult } from "./execution-result.ts";
+import { randomFraction } from "./random-fraction.ts";
 import type { TaskOutcome, TaskStatus } from "./run-machine.ts";
 
 /** A wait between two attempts: over when its time is up, and the body of the last attempt has ended. */
@@ -68,9 +69,7 @@ export function readersIn(books: readonly TaskBook[]): (output: string) => strin
 export function retryDelayOf(book: TaskBook, error: unknown, random: Random): number | undefined {
   const { retries = 0, backoff } = book.task.def;
   if (retries === 0) return undefined;
-  const words = new Int32Array(1);
-  random.fill(words);
-  const fraction = ((words[0] as number) >>> 0) / 0x1_0000_0000;
+  const fraction = randomFraction(random);
   return retryDelayMs(resolveRetryPolicy({ ...backoff, retries }), book.attempts, error, fraction);
 }
 

@@ -7,7 +7,7 @@ import {
   type TaskDef,
 } from "@selvage/batch";
 import { isFabricError, type FabricOptions } from "@selvage/fabric";
-import { fc, test } from "@fast-check/vitest";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { codesOf, errorOf, imbalances, planOf, raw, Rig } from "./rig.ts";
 
@@ -307,44 +307,50 @@ const shapes = fc.array(
   { maxLength: 30 },
 );
 
-test.prop([shapes, fc.boolean()], { numRuns: 60 })(
-  "S1, S2: a random graph that spills gives what it gives in ample memory, and gives everything back",
-  async (tasks: readonly Shape[], isEager: boolean) => {
-    const runs: { readonly rig: Rig; readonly result: ExecutionResult }[] = [];
-    const run = async (options: FabricOptions, spill: boolean): Promise<number[]> => {
-      const rig = new Rig(options);
-      const sums: number[] = [];
-      const graph = new TaskGraph();
-      const ids = tasks.map(({ bytes, reads, waitMs }, at) => {
-        const inputs = [...new Set(reads.filter((read) => read < at))].map((read) =>
-          raw(`x${read}`),
-        );
-        return graph.addTask({
-          name: `t${at}`,
-          inputs,
-          outputs: [raw(`x${at}`)],
-          run: async (context) => {
-            const x = at % 2 === 0 ? new Uint8Array(bytes) : context.allocate(`x${at}`, bytes);
-            await rig.host.later(waitMs);
-            let sum = at;
-            for (const { name } of inputs) for (const byte of context.input(name)) sum += byte;
-            sums[at] = sum;
-            return { [`x${at}`]: x.fill(sum) };
-          },
-        });
-      });
-      for (const [at, { reads }] of tasks.entries())
-        for (const read of reads)
-          if (read < at) graph.addDependency(ids[read] as never, ids[at] as never);
+/** Runs tasks of these shapes; what each of them summed up, and the run. */
+async function shaped(
+  tasks: readonly Shape[],
+  fabric: FabricOptions,
+  options: ExecutorOptions,
+): Promise<{ sums: number[]; rig: Rig; result: ExecutionResult }> {
+  const rig = new Rig(fabric);
+  const sums: number[] = [];
+  const graph = new TaskGraph();
+  const ids = tasks.map(({ bytes, reads, waitMs }, at) => {
+    const inputs = [...new Set(reads.filter((read) => read < at))].map((read) => raw(`x${read}`));
+    return graph.addTask({
+      name: `t${at}`,
+      inputs,
+      outputs: [raw(`x${at}`)],
+      run: async (context) => {
+        const x = at % 2 === 0 ? new Uint8Array(bytes) : context.allocate(`x${at}`, bytes);
+        await rig.host.later(waitMs);
+        let sum = at;
+        for (const { name } of inputs) for (const byte of context.input(name)) sum += byte;
+        sums[at] = sum;
+        return { [`x${at}`]: x.fill(sum) };
+      },
+    });
+  });
+  for (const [at, { reads }] of tasks.entries())
+    for (const read of reads)
+      if (read < at) graph.addDependency(ids[read] as never, ids[at] as never);
+  const result = await rig.run(graph.build(), { ttlMs: 100, ...options });
+  return { sums, rig, result };
+}
+
+describe("A random graph that spills", () => {
+  it("S1, S2: gives what it gives in ample memory, and gives everything back", async () => {
+    const property = fc.asyncProperty(shapes, fc.boolean(), async (tasks, isEager) => {
       const teardown = isEager ? "eager" : "expiry";
-      const result = await rig.run(graph.build(), { spill, teardown, ttlMs: 100 });
-      runs.push({ rig, result });
-      return sums;
-    };
-    expect(await run(small, true)).toEqual(await run({ memoryBytes: 1 << 20 }, false));
-    for (const { rig, result } of runs) {
-      expect(result.tasks.map(({ error }) => error).filter(Boolean)).toEqual([]);
-      expectAllBack(rig, result);
-    }
-  },
-);
+      const spilled = await shaped(tasks, small, { spill: true, teardown });
+      const ample = await shaped(tasks, { memoryBytes: 1 << 20 }, { teardown });
+      for (const { rig, result } of [spilled, ample]) {
+        expect(result.tasks.map(({ error }) => error).filter(Boolean)).toEqual([]);
+        expectAllBack(rig, result);
+      }
+      expect(spilled.sums).toEqual(ample.sums);
+    });
+    await fc.assert(property, { numRuns: 60 });
+  });
+});

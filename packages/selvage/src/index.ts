@@ -46,6 +46,7 @@ export {
   type ProgressEvent,
   type ResourceReq,
   type RunReportOptions,
+  type ResumeEvent,
   type RunStatus,
   type Schedule,
   type SettledEvent,
