@@ -22,6 +22,7 @@ export type RunTold =
   | { readonly damaged: string | undefined }
   | { readonly began: string }
   | { readonly committed: string; readonly nonce: string }
+  | { readonly settled: string }
   | { readonly done: readonly Made[]; readonly status: string; readonly missingBytes: number };
 
 /** Layers of tasks, each of which reads all of the layer before. */
@@ -86,6 +87,7 @@ async function main(path: string, runId: string): Promise<void> {
     onEvent: (event) => {
       if (event.type === "resume")
         tell(event.state === "restored" ? { restored: event.name ?? "" } : { damaged: event.name });
+      if (event.type === "settled") tell({ settled: event.status });
       if (event.type !== "task" || event.newState !== "succeeded") return;
       const nonce = nonces.get(event.name);
       if (nonce !== undefined) tell({ committed: event.name, nonce });

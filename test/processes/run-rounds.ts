@@ -10,7 +10,7 @@ import { LAYERS, WIDTH, type Made, type RunTold } from "./run-process.ts";
 
 const program = fileURLToPath(new URL("./run-process.ts", import.meta.url));
 
-/** Lines that a run without kills tells: ready, began and committed for each task, all, done. */
+/** Lines that a run without kills tells: ready, began and committed for each task, settled, done. */
 const linesMax = 3 + 2 * LAYERS * WIDTH;
 /** From one line to the next, and a little more, in milliseconds. */
 const betweenMs = 12;
@@ -97,8 +97,11 @@ export async function resumeRounds(kills: number): Promise<RunRounds> {
         const lines = killed < kills ? Math.ceil(point) : Infinity;
         const { told, isKilled } = await runAndKill(args, lines, (point % 1) * betweenMs);
         restored += checkLife(told, committed);
-        if (isKilled) killed++;
-        else {
+        if (isKilled) {
+          killed++;
+          // Its checkpoint may be cleared already: then the next one begins anew.
+          if (told.some((line) => "settled" in line)) committed.clear();
+        } else {
           checkDone(told.at(-1), committed);
           break;
         }

@@ -1,4 +1,5 @@
 import { TaskGraph, type DataFormat, type TaskDef } from "@selvage/batch";
+import { RenewalManager } from "@selvage/leasekit";
 import { describe, expect, it } from "vitest";
 import { codesOf, imbalances, planOf, raw, Rig } from "./rig.ts";
 
@@ -53,6 +54,17 @@ describe("An output that is kept", () => {
     await rig.host.advance(20);
     expect(lease.state).toBe("expired");
     expect(rig.fabric.stats().memory.freeBytes).toBe(1 << 20);
+  });
+
+  it("K1: is the caller's once it is taken, whatever else is not taken and whoever renews", async () => {
+    const rig = new Rig();
+    const renewals = new RenewalManager(rig.fabric);
+    const plan = planOf([make("x", bytes), make("y", bytes)]);
+    const result = await rig.run(plan, { ttlMs, renewals, keep: ["x", "y"] });
+    const { lease } = result.keep("x");
+    await rig.host.advance(3 * ttlMs);
+    expect(lease.state).toBe("expired");
+    expect(result.keep("y").lease.state).toBe("active");
   });
 
   it("K1: expires where nobody takes it within stallMs, and nothing of the run stays behind", async () => {

@@ -7,6 +7,9 @@ import { body, codesOf, planOf, ran, raw, sharedThreads } from "./executor-rig.t
 const threads = sharedThreads();
 afterAll(() => threads.close());
 
+/** Nobody waits for an expiry, and a busy machine lets none happen. */
+const patient = { spill: true, teardown: "eager", ttlMs: 10_000 } as const;
+
 /** A small fabric whose blocks are in a scratch file. */
 const scratch = (memoryBytes = 1 << 16, blocks = 4_096): Fabric =>
   Fabric.open(
@@ -39,7 +42,7 @@ describe("Outputs beyond the memory, of tasks on worker threads", () => {
     const fabric = scratch();
     const { result, events, missingBytes } = await ran(
       graph.build(),
-      { spill: true, teardown: "eager" },
+      patient,
       fabric,
       threads.ports,
     );
@@ -57,12 +60,7 @@ describe("Outputs beyond the memory, of tasks on worker threads", () => {
       outputs,
       run: body("hoard", { bytes: "20000" }),
     };
-    const { result, missingBytes } = await ran(
-      planOf([far]),
-      { spill: true },
-      scratch(),
-      threads.ports,
-    );
+    const { result, missingBytes } = await ran(planOf([far]), patient, scratch(), threads.ports);
     expect([codesOf(result, "far"), missingBytes]).toEqual([["CAPACITY_EXCEEDED"], 0]);
   });
 
@@ -74,7 +72,7 @@ describe("Outputs beyond the memory, of tasks on worker threads", () => {
     }));
     const { result, missingBytes } = await ran(
       planOf(tasks, []),
-      { spill: true },
+      patient,
       scratch(),
       threads.ports,
     );
