@@ -13,6 +13,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const relay = (from: string | null, as: string, of: number): URL =>
+  body("relay", { ...(from === null ? {} : { from }), as, of: `${of}`, bytes: "30000" });
+
 /** What a worker thread made, read twice here: at the first try in vain. */
 function plan(isBroken: boolean, seen: number[]): ExecutionPlan {
   const read: TaskDef = {
@@ -23,8 +26,6 @@ function plan(isBroken: boolean, seen: number[]): ExecutionPlan {
       seen.push(context.input("x").length, context.input("y")[29_999] as number);
     },
   };
-  const relay = (from: string | null, as: string, of: number): URL =>
-    body("relay", { ...(from === null ? {} : { from }), as, of: `${of}`, bytes: "30000" });
   return planOf([
     { name: "x", outputs: [raw("x")], run: relay(null, "x", 1) },
     { name: "y", inputs: [raw("x")], outputs: [raw("y")], run: relay("x", "y", 2) },
