@@ -50,7 +50,6 @@ async function open(path: string): Promise<Fabric> {
 
 async function main(path: string, runId: string): Promise<void> {
   const nonces = new Map<string, string>();
-  const all: Made[] = [];
   const graph = new TaskGraph();
   const ids = new Map<string, TaskId>();
   for (const [layer, tasks] of names.entries())
@@ -72,9 +71,8 @@ async function main(path: string, runId: string): Promise<void> {
   const last = graph.addTask({
     name: "all",
     inputs: names.flat().map(ref),
-    run: (context) => {
-      for (const name of names.flat()) all.push(context.input<Made>(name));
-    },
+    outputs: [ref("report")],
+    run: (context) => ({ report: names.flat().map((name) => context.input<Made>(name)) }),
   });
   for (const id of ids.values()) graph.addDependency(id, last);
   const fabric = await open(path);
@@ -83,6 +81,7 @@ async function main(path: string, runId: string): Promise<void> {
     fabric,
     runId,
     teardown: "eager",
+    keep: ["report"],
     checkpointTtlMs: 60_000,
     onEvent: (event) => {
       if (event.type === "resume")
@@ -94,7 +93,8 @@ async function main(path: string, runId: string): Promise<void> {
     },
   });
   const { capacityBytes, freeBytes } = fabric.stats().blocks;
-  tell({ done: all, status: result.status, missingBytes: capacityBytes - freeBytes });
+  const done = result.keep("report").read<Made[]>();
+  tell({ done, status: result.status, missingBytes: capacityBytes - freeBytes });
   await fabric.close();
 }
 
