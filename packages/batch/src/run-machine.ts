@@ -250,11 +250,14 @@ export class RunMachine {
     this.#admission?.setOutside(resource, units);
   }
 
-  /** True if nothing runs, and something would but for what others have of a resource. */
+  /** True if something would start but for what others have of a resource. */
   get waitsForOutside(): boolean {
-    return this.#running + this.#waiting + this.#lingering === 0 && !this.#isSettled
-      ? (this.#admission?.waitsForOutside ?? false)
-      : false;
+    return !this.#isSettled && this.#admission?.waitsForOutside === true;
+  }
+
+  /** True while an attempt is at work, or another is to come. */
+  get isAtWork(): boolean {
+    return this.#running + this.#waiting + this.#lingering > 0;
   }
 
   /** Has the next `next` start what waits longest, whatever others have. */
@@ -380,8 +383,7 @@ export class RunMachine {
 
   // Bodies that may never end have what all others wait for.
   #isStarved(): boolean {
-    if (this.#running + this.#waiting + this.#lingering > 0 || this.#stopped !== undefined)
-      return false;
+    if (this.isAtWork || this.#stopped !== undefined) return false;
     return this.#lost > 0 && (this.#free === 0 || this.#admission?.waitsForOutside !== true);
   }
 

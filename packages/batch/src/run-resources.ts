@@ -71,7 +71,8 @@ export class RunResources {
       this.#heldMs = 0;
       return false;
     }
-    this.#heldMs += stepMs;
+    // What is at work may give something back.
+    this.#heldMs = machine.isAtWork ? 0 : this.#heldMs + stepMs;
     if (this.#heldMs > boundMs) {
       this.#heldMs = 0;
       machine.ignoreOutside();

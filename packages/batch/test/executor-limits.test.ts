@@ -147,6 +147,15 @@ describe("Memory that a task asks for", () => {
     expect((b?.startedAtMs ?? 0) - (a?.endedAtMs ?? 0)).toBeGreaterThan(150);
   });
 
+  it("is had as soon as it is free, whatever else of the run is at work", async () => {
+    const rig = new Rig();
+    const crowd = new Crowd(rig);
+    const tasks = [holder("a", 20, rig), holder("b", 20, rig), crowd.task("long", 3_000)];
+    const result = await rig.run(planOf(tasks), { ttlMs: 200 });
+    const [a, b] = result.tasks;
+    expect((b?.startedAtMs ?? Infinity) - (a?.endedAtMs ?? 0)).toBeLessThan(250);
+  });
+
   it("is not had by smaller ones that came later, and does not hold up those that ask for none", async () => {
     const rig = new Rig();
     const crowd = new Crowd(rig);
