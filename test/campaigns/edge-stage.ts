@@ -104,7 +104,8 @@ export class EdgeStage {
     else if (draw === 3) {
       sometimes("a ring was revoked", ring?.revoke() === true);
       void tried(producer.relocate());
-    } else if (draw === 4 && ring !== undefined) {
+    } else if (draw === 4 && ring !== undefined && producer.stats().accepted > 0) {
+      // Before that, the producer cannot tell whether another has pushed: it would tell something unknown as lost.
       sometimes("a ring was damaged");
       const { memory, offset } = regionOf(ring);
       memory.plain[offset / 4 + this.random.below(256)] = this.random.pick([0, 1, -1, 7_777]);
