@@ -332,7 +332,12 @@ export class BlockEdgeProducer<T = Uint8Array> implements AsyncDisposable {
     this.#isFlushing = true;
     void this.flush()
       .catch(() => {})
-      .finally(() => (this.#isFlushing = false));
+      .finally(() => {
+        this.#isFlushing = false;
+        // What came while the last batch was being written has lingered already.
+        const isWaiting = this.#items.length > 0 && this.#cancelLinger === undefined;
+        if (isWaiting && this.#failure === undefined && !this.#isLeft) this.#flushSoon();
+      });
   }
 
   // Until there may be room for whoever is first in line.
