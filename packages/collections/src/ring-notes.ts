@@ -120,8 +120,8 @@ export class RingNotes {
   }
 
   /**
-   * Waits, blocking the thread, until another number of values than `count` has been dealt with, or a new ring is asked for.
-   * False when the time was up. Errors as `acknowledged`; `UNSUPPORTED` where no other thread can say so (`shared: false`).
+   * Waits, blocking the thread, until another number of values than `count` has been dealt with. False when the time was up.
+   * Errors as `acknowledged`; `UNSUPPORTED` where no other thread can say so (`shared: false`).
    */
   waitForAcknowledged(count: number, timeoutMs: number = Infinity): boolean {
     return block(this.#forMore(count, timeoutMs)) ?? false;
@@ -142,7 +142,6 @@ export class RingNotes {
   /** Asks for a new ring. */
   ask(why: RingAsking): void {
     this.#store(ASKED, why === "behind" ? 1 : 2);
-    this.#dealt.ring();
   }
 
   /** Whether the stream ends with the ring's first `count` values. */
@@ -156,8 +155,7 @@ export class RingNotes {
   }
 
   #forMore(count: number, timeoutMs: number): Pending<true> {
-    const isMore = (): boolean => this.acknowledged !== count || this.asked !== undefined;
-    return waitForRoom(this.#ring, this.#dealt, timeoutMs, isMore);
+    return waitForRoom(this.#ring, this.#dealt, timeoutMs, () => this.acknowledged !== count);
   }
 
   #count(at: number): number {

@@ -179,7 +179,7 @@ export class EdgeSender<T> {
     return true;
   }
 
-  /** Waits until the consumer has said more than `takeAcknowledged` has heard, or asks for a ring. Errors as `takeAcknowledged`. */
+  /** Waits until the consumer has said more than `takeAcknowledged` has heard. Errors as `takeAcknowledged`. */
   acknowledgedAsync(timeoutMs: number): Promise<boolean> {
     return this.#notes.acknowledgedAsync(this.#heard, timeoutMs);
   }

@@ -68,7 +68,12 @@ export class EdgeWaits<T> {
     // What else may change is seen at a tick.
     const bellMs = Math.min(ms, tickMs);
     const { sender } = ends;
-    await this.#rung(queue, sender?.acknowledgedAsync(bellMs) ?? sleep(clock.timer, bellMs));
+    // One that has not joined takes no acknowledgements: the bell would ring again and again.
+    const isHearing = sender?.hasJoined === true;
+    await this.#rung(
+      queue,
+      isHearing ? sender.acknowledgedAsync(bellMs) : sleep(clock.timer, bellMs),
+    );
   }
 
   /**
