@@ -220,8 +220,8 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   async #look(): Promise<boolean> {
     try {
       // Now and then, whether the producer has moved.
-      const isDue = ++this.#looks % 64 === 0;
-      if (this.#source === undefined || isDue) await this.#connect();
+      const isDue = ++this.#looks % 64 === 0 || this.#source === undefined;
+      if (isDue) await this.#connect();
       if (this.#source === undefined) return false;
       this.#held = await this.#next(this.#source, isDue);
       if (this.#held !== undefined) this.#looks = 0;
@@ -239,6 +239,12 @@ export class BlockEdgeConsumer<T = Uint8Array> implements AsyncDisposable {
   async #next({ slots }: Source, isDue: boolean): Promise<EdgeBatch | undefined> {
     let found = await slots.read(this.#batch);
     if (found === undefined && !isDue) return undefined;
+    // An acknowledgement that was not durable may have been read, too: then what follows stands where this one's batch stood.
+    const at = found === undefined ? await this.#beginsAt(slots) : 0;
+    if (at > this.#batch) {
+      this.#batch = at;
+      found = await slots.read(at);
+    }
     while (this.#batch > 0 && (found === undefined || found.first > this.#expected)) {
       const before = await slots.read(this.#batch - 1);
       if (before === undefined || (endOf(before) <= this.#expected && !before.isLast)) break;
