@@ -35,6 +35,8 @@ export interface FileCampaigns {
   readonly campaigns: readonly Campaign[];
   /** That simulate no nodes: each gets as many seeds as all of those together, which are not counted among them. */
   readonly beside: readonly Campaign[];
+  /** How many seeds of a round each of `campaigns` gets, from the export `share`: more where a seed takes less time. Default 1. */
+  readonly share: number;
 }
 
 /** The campaigns of a file. @throws Unusable: it is not there, cannot be loaded, or exports none. */
@@ -49,7 +51,10 @@ export async function campaignsOf(file: string): Promise<FileCampaigns> {
   const campaigns = list.map((each) => campaignIn(file, each));
   const aside = exported["beside"];
   const beside = aside === undefined ? [] : [campaignIn(file, aside)];
-  if (campaigns.length + beside.length > 0) return { campaigns, beside };
+  const share = exported["share"] ?? 1;
+  if (!Number.isSafeInteger(share) || (share as number) < 1)
+    throw new Unusable(`${file}: \`share\` is not a whole number from 1 up`);
+  if (campaigns.length + beside.length > 0) return { campaigns, beside, share: share as number };
   const names = "`campaign`, `campaigns`, `beside` and a default";
   throw new Unusable(`${file} exports none of ${names}`);
 }

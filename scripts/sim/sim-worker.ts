@@ -67,7 +67,9 @@ interface Chosen {
 
 async function chosen(): Promise<Chosen> {
   const files = await Promise.all(share.files.map(campaignsOf));
-  const all = files.flatMap((file) => file.campaigns);
+  const all = files.flatMap(({ campaigns, share: seeds }) =>
+    Array.from({ length: only === undefined ? seeds : 1 }, () => campaigns).flat(),
+  );
   const besides = files.flatMap((file) => file.beside);
   if (only === undefined)
     return all.length > 0 ? { campaigns: all, besides } : { campaigns: besides, besides: [] };
@@ -180,7 +182,7 @@ async function takeLots(
 async function work(): Promise<void> {
   const stopWatching = mode === "cover" ? await watchCoverage() : undefined;
   const { campaigns, besides } = await chosen();
-  const all = [...campaigns, ...besides];
+  const all = [...new Set([...campaigns, ...besides])];
   if (mode === "kept") for (const campaign of all) kept.push(await replayKept(campaign, keep));
   else await takeLots(campaigns, besides);
   const properties = all.flatMap((campaign) => campaign.properties);

@@ -71,6 +71,9 @@ function isFifo({ input }: { readonly input: unknown }): boolean {
   return "queue" in (input as object);
 }
 
+/** A seed is soon done. */
+export const share = 4;
+
 /** See above. */
 export const campaign: Campaign = {
   name: "collections",

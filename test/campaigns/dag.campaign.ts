@@ -287,6 +287,9 @@ async function program(node: SimNode, world: World, sizes: Sizes): Promise<void>
   }
 }
 
+/** A seed is soon done. */
+export const share = 4;
+
 /** See above. */
 export const campaign: Campaign = {
   name: "dag",

@@ -48,6 +48,9 @@ async function program(node: SimNode, world: World, historyOf: () => History): P
   }
 }
 
+/** A seed is soon done. */
+export const share = 4;
+
 /** See above. */
 export const campaign: Campaign = {
   name: "edge",

@@ -24,6 +24,9 @@ const monotonicKinds: ReadonlySet<FaultKind> = new Set(["suspend", "clockFreeze"
 const stops: readonly FaultKind[] = ["crash", "pause", "suspend", "isolate", "delay"];
 
 /** Leases between nodes. */
+/** A seed is soon done. */
+export const share = 4;
+
 export const campaign: Campaign = {
   name: "failover",
   swarm: (random) => {

@@ -465,6 +465,9 @@ function acknowledgesAgain(node: string, { refused }: Damage): Check {
   return { name, end: (run) => (refused.has(node) ? undefined : end?.(run)) };
 }
 
+/** A seed is soon done. */
+export const share = 4;
+
 /** See above. */
 export const campaign: Campaign = {
   name: "journal",
