@@ -180,6 +180,7 @@ export async function edgeDeathRounds(rounds: number): Promise<EdgeDeaths> {
     return new Hand(stage, host, { side: "produce", from, to, locator: stage.locator });
   };
   let [pushes, pops] = [await producer(2 ** 30), consumer()];
+  let stored = 0;
   for (let round = 0; round < rounds; round++) {
     const where = `round ${round}`;
     const before = stage.word(EDGE_STORED);
@@ -191,6 +192,7 @@ export async function edgeDeathRounds(rounds: number): Promise<EdgeDeaths> {
     const who = round % 3;
     if (who !== 1) await pushes.end();
     if (who !== 0) await pops.end();
+    stored = stage.word(EDGE_STORED);
     if (who !== 1)
       pushes = await producer(round === rounds - 1 ? stage.word(EDGE_STORED) + 5_000 : 2 ** 30);
     if (who !== 0) pops = consumer();
@@ -200,7 +202,8 @@ export async function edgeDeathRounds(rounds: number): Promise<EdgeDeaths> {
     expect(Atomics.load(words, EDGE_WRONG), `${where}: E3`).toBe(0);
   }
   // What a producer that is dead now had pushed is given again, before the last one is told to stop.
-  const seen = stage.word(EDGE_SEEN);
+  // And the last consumer is there: else it would find the stream over.
+  const seen = Math.max(stage.word(EDGE_SEEN), stored + 1);
   await until(() => stage.word(EDGE_STORED) >= seen, [pushes, pops], "the last round");
   Atomics.store(words, EDGE_STOP, 1);
   await until(() => pushes.isDone && pops.isDone, [pushes, pops], "the end");
