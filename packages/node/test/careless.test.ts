@@ -23,14 +23,14 @@ describe("careless use", () => {
     await expect(call()).rejects.toEqual(refused("INVALID_ARGUMENT"));
   });
 
-  it("options that are not here yet are UNSUPPORTED, not ignored", async () => {
-    await expect(Executor.run(plan, { spill: true as never })).rejects.toEqual(
-      refused("UNSUPPORTED"),
-    );
-    await expect(Executor.run(plan, { schedule: "ready" as never })).rejects.toEqual(
-      refused("UNSUPPORTED"),
-    );
-  });
+  it.each([{ spill: 1 }, { schedule: "later" }, { maxConcurrency: 0 }, { timeoutMs: -1 }])(
+    "Executor.run(plan, %o) is INVALID_ARGUMENT",
+    async (options) => {
+      await expect(Executor.run(plan, options as never)).rejects.toEqual(
+        refused("INVALID_ARGUMENT"),
+      );
+    },
+  );
 
   it.each([null, { memoryByte: 5 }, { memoryBytes: 0 }, { blockFile: 5 }, { blockAccess: "read" }])(
     "Fabric.open(%o) is INVALID_ARGUMENT",
