@@ -3,17 +3,22 @@
  *
  * @packageDocumentation
  */
-export type { CodecPorts } from "./data-codecs.ts";
-export { DATA_FORMATS } from "./data-format.ts";
-export type { DataFormat, DataRef, DataShape, DataValue } from "./data-format.ts";
-export { EXECUTION_DEFAULTS } from "./execution-options.ts";
-export type { AbortSource, ExecutorOptions, ExecutorPorts, Teardown } from "./execution-options.ts";
-export { ExecutionPlan } from "./execution-plan.ts";
-export type { PlannedTask } from "./execution-plan.ts";
-export type { AttemptError, ExecutionResult, TaskResult } from "./execution-result.ts";
-export { Executor } from "./executor.ts";
-export type { KeptOutput, LeasedData } from "./kept-outputs.ts";
-export type { LeasedInputs } from "./leased-inputs.ts";
+export type { CodecPorts } from "./data/data-codecs.ts";
+export { DATA_FORMATS } from "./data/data-format.ts";
+export type { DataFormat, DataRef, DataShape, DataValue } from "./data/data-format.ts";
+export { EXECUTION_DEFAULTS } from "./run/execution-options.ts";
+export type {
+  AbortSource,
+  ExecutorOptions,
+  ExecutorPorts,
+  Teardown,
+} from "./run/execution-options.ts";
+export { ExecutionPlan } from "./graph/execution-plan.ts";
+export type { PlannedTask } from "./graph/execution-plan.ts";
+export type { AttemptError, ExecutionResult, TaskResult } from "./run/execution-result.ts";
+export { Executor } from "./run/executor.ts";
+export type { KeptOutput, LeasedData } from "./data/kept-outputs.ts";
+export type { LeasedInputs } from "./data/leased-inputs.ts";
 export { criticalPath } from "./report/critical-path.ts";
 export type { CriticalPath, CriticalStep, TaskTimes } from "./report/critical-path.ts";
 export { RunProgress } from "./report/run-progress.ts";
@@ -32,13 +37,13 @@ export type {
   SpillEvent,
   TaskEvent,
   WaveEvent,
-} from "./run-events.ts";
-export type { ByteCounts, LeaseCounts, LeaseOrigin } from "./run-ledger.ts";
-export { Job, runTasks } from "./job.ts";
-export type { JobMap } from "./job-context.ts";
-export { validateTasks } from "./job-graph.ts";
-export type { JobProblem } from "./job-graph.ts";
-export { eventLogger, JOB_DEFAULTS } from "./job-options.ts";
+} from "./run/run-events.ts";
+export type { ByteCounts, LeaseCounts, LeaseOrigin } from "./run/run-ledger.ts";
+export { Job, runTasks } from "./job/job.ts";
+export type { JobMap } from "./job/job-context.ts";
+export { validateTasks } from "./job/job-graph.ts";
+export type { JobProblem } from "./job/job-graph.ts";
+export { eventLogger, JOB_DEFAULTS } from "./job/job-options.ts";
 export type {
   JobEvent,
   JobFailureReason,
@@ -50,10 +55,10 @@ export type {
   JobTaskReport,
   JobTaskState,
   TaskControls,
-} from "./job-options.ts";
-export { Lanes } from "./lanes.ts";
-export type { LaneBodies } from "./lanes.ts";
-export { RunMachine } from "./run-machine.ts";
+} from "./job/job-options.ts";
+export { Lanes } from "./machine/lanes.ts";
+export type { LaneBodies } from "./machine/lanes.ts";
+export { RunMachine } from "./machine/run-machine.ts";
 export type {
   MachineOptions,
   RunStatus,
@@ -62,12 +67,12 @@ export type {
   StopReason,
   TaskOutcome,
   TaskStatus,
-} from "./run-machine.ts";
-export type { Resource } from "./admission.ts";
-export { DagShape, shapeOf } from "./topology.ts";
-export type { Adjacency, Cycle } from "./topology.ts";
-export { TaskGraph } from "./task-graph.ts";
-export type { TaskId } from "./task-graph.ts";
+} from "./machine/run-machine.ts";
+export type { Resource } from "./machine/admission.ts";
+export { DagShape, shapeOf } from "./graph/topology.ts";
+export type { Adjacency, Cycle } from "./graph/topology.ts";
+export { TaskGraph } from "./graph/task-graph.ts";
+export type { TaskId } from "./graph/task-graph.ts";
 export type {
   ModuleUrl,
   ResourceReq,
@@ -75,9 +80,9 @@ export type {
   TaskDef,
   TaskFunction,
   TaskOutput,
-} from "./task.ts";
-export { runRequest } from "./task-runner.ts";
-export type { FarPorts } from "./task-runner.ts";
+} from "./graph/task.ts";
+export { runRequest } from "./run/task-runner.ts";
+export type { FarPorts } from "./run/task-runner.ts";
 export type {
   CommittedOutput,
   RunningTask,

@@ -8,7 +8,7 @@ import {
 import { isFabricError } from "@selvage/fabric";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { JobGraph } from "../src/job-graph.ts";
+import { JobGraph } from "../src/job/job-graph.ts";
 import { JobRig, legalMoves } from "./job-rig.ts";
 import { thrownBy } from "./rig.ts";
 

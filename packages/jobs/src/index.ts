@@ -3,13 +3,13 @@
  *
  * @packageDocumentation
  */
-export { BlockOutputStore } from "./block-outputs.ts";
-export { chunkTask } from "./chunk-work.ts";
-export type { ChunkContext, ChunkFarEnd, ChunkModule, ChunkWork } from "./chunk-work.ts";
-export { chunkId } from "./chunk.ts";
-export type { Chunk, ChunkId } from "./chunk.ts";
-export { JobCoordinator } from "./job-coordinator.ts";
-export type { ChunkOutput, CoordinatorResult } from "./job-coordinator.ts";
+export { BlockOutputStore } from "./chunks/block-outputs.ts";
+export { chunkTask } from "./chunks/chunk-work.ts";
+export type { ChunkContext, ChunkFarEnd, ChunkModule, ChunkWork } from "./chunks/chunk-work.ts";
+export { chunkId } from "./chunks/chunk.ts";
+export type { Chunk, ChunkId } from "./chunks/chunk.ts";
+export { JobCoordinator } from "./chunks/job-coordinator.ts";
+export type { ChunkOutput, CoordinatorResult } from "./chunks/job-coordinator.ts";
 export type {
   ChunkEvent,
   ChunkLogEvent,
@@ -17,10 +17,15 @@ export type {
   CoordinatorEvent,
   CoordinatorProgressEvent,
   CoordinatorSettledEvent,
-} from "./job-events.ts";
-export { COORDINATOR_DEFAULTS } from "./job-options.ts";
-export type { JobAbortSource, CoordinatorOptions, JobPorts, ResolvedJob } from "./job-options.ts";
-export { MemoryOutputStore } from "./memory-outputs.ts";
-export { outputConformance } from "./output-conformance.ts";
-export type { OutputSubject } from "./output-conformance.ts";
-export type { OutputStore } from "./output-store.ts";
+} from "./chunks/coordinator-events.ts";
+export { COORDINATOR_DEFAULTS } from "./chunks/coordinator-options.ts";
+export type {
+  JobAbortSource,
+  CoordinatorOptions,
+  JobPorts,
+  ResolvedJob,
+} from "./chunks/coordinator-options.ts";
+export { MemoryOutputStore } from "./chunks/memory-outputs.ts";
+export { outputConformance } from "./chunks/output-conformance.ts";
+export type { OutputSubject } from "./chunks/output-conformance.ts";
+export type { OutputStore } from "./chunks/output-store.ts";

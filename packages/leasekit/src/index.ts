@@ -23,7 +23,12 @@ export { RenewalManager, STALL_MS_DEFAULT } from "./renewal-manager.ts";
 export type { Hold, HoldOptions, RenewalOptions, RenewalSummary } from "./renewal-manager.ts";
 export { RENEWAL_DEFAULTS, RenewalPolicy } from "./renewal-policy.ts";
 export type { RenewalFigures } from "./renewal-policy.ts";
-export { resolveRetryPolicy, RETRY_DEFAULTS, retryDelayMs } from "./retry-policy.ts";
+export {
+  randomFraction,
+  resolveRetryPolicy,
+  RETRY_DEFAULTS,
+  retryDelayMs,
+} from "./retry-policy.ts";
 export type { RetryPolicy } from "./retry-policy.ts";
 export type {
   CommittedOutput,

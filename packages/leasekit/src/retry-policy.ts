@@ -1,5 +1,5 @@
 /** How often, and after how long, something that failed is tried again. */
-import { invalidArgument } from "@selvage/fabric";
+import { invalidArgument, type Random } from "@selvage/fabric";
 
 /** A retry policy. Retries come after the first attempt: `retries: 2` is three attempts. */
 export interface RetryPolicy {
@@ -68,4 +68,11 @@ export function retryDelayMs(
   const growth = Math.min(policy.factor ** (retry - 1), Number.MAX_VALUE);
   const computedMs = Math.min(policy.baseMs * growth, policy.maxMs);
   return policy.jitter === "full" ? computedMs * random : computedMs;
+}
+
+/** A random number for such waits, not for secrets: from 0 up to, and never, 1. */
+export function randomFraction(random: Random): number {
+  const words = new Int32Array(1);
+  random.fill(words);
+  return ((words[0] as number) >>> 0) / 0x1_0000_0000;
 }

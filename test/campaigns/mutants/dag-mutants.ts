@@ -2,10 +2,10 @@
 import { mutantsOf, type Mutant } from "./mutant.ts";
 
 const dag = mutantsOf("dag");
-const machine = "packages/batch/src/run-machine.ts";
-const admission = "packages/batch/src/admission.ts";
-const run = "packages/batch/src/run.ts";
-const shelf = "packages/batch/src/output-shelf.ts";
+const machine = "packages/batch/src/machine/run-machine.ts";
+const admission = "packages/batch/src/machine/admission.ts";
+const run = "packages/batch/src/run/run.ts";
+const shelf = "packages/batch/src/data/output-shelf.ts";
 
 /** See above. */
 export const dagMutants: readonly Mutant[] = [
@@ -76,7 +76,7 @@ export const dagMutants: readonly Mutant[] = [
   dag(
     "D1",
     "the result of a body whose time was up is taken",
-    "packages/batch/src/attempt.ts",
+    "packages/batch/src/run/attempt.ts",
     'if (this.#isOver || this.#isRefused) throw lost(this.#parts.task.name, "it was given up");',
     'if (this.#isOver) throw lost(this.#parts.task.name, "it was given up");',
   ),

@@ -1,5 +1,5 @@
 /** Which chain of tasks took a run's time, and how late each task might have been. */
-import type { ExecutionPlan, PlannedTask } from "../execution-plan.ts";
+import type { ExecutionPlan, PlannedTask } from "../graph/execution-plan.ts";
 
 /** When a task ran: the part of a `TaskResult` that counts here. */
 export interface TaskTimes {

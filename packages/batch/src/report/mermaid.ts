@@ -1,6 +1,6 @@
 /** A plan as a Mermaid flowchart. */
-import type { PlannedTask } from "../execution-plan.ts";
-import { isModule } from "../task.ts";
+import type { PlannedTask } from "../graph/execution-plan.ts";
+import { isModule } from "../graph/task.ts";
 import { counted, formatBytes, visible } from "./visible-text.ts";
 
 /** Draws waves as subgraphs. An edge has the names of the data that goes over it; a dotted one is data alone. */

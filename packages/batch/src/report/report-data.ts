@@ -1,6 +1,6 @@
 /** A run as its report shows it: each task with its outcome, times and slack, and which of many tasks are shown. */
-import type { ExecutionPlan, PlannedTask } from "../execution-plan.ts";
-import type { ExecutionResult, TaskResult } from "../execution-result.ts";
+import type { ExecutionPlan, PlannedTask } from "../graph/execution-plan.ts";
+import type { ExecutionResult, TaskResult } from "../run/execution-result.ts";
 import { criticalPath, type CriticalPath } from "./critical-path.ts";
 import type { RecordedAttempt, RunRecorder } from "./run-recorder.ts";
 

@@ -1,6 +1,6 @@
 /** How far a run is, as lines for a terminal. Where they are drawn, and how often, is its host's business. */
-import type { ExecutionPlan } from "../execution-plan.ts";
-import type { ExecutionEvent, LeaseEvent, TaskEvent } from "../run-events.ts";
+import type { ExecutionPlan } from "../graph/execution-plan.ts";
+import type { ExecutionEvent, LeaseEvent, TaskEvent } from "../run/run-events.ts";
 import { signOf } from "./draw-graph.ts";
 import {
   counted,

@@ -1,6 +1,6 @@
 /** What a run's events tell, kept in bounded room: what a report is drawn from. */
 import { isFabricError } from "@selvage/fabric";
-import type { ExecutionEvent, LeaseEvent, TaskEvent } from "../run-events.ts";
+import type { ExecutionEvent, LeaseEvent, TaskEvent } from "../run/run-events.ts";
 import { ByteSeries } from "./byte-series.ts";
 
 /** One attempt of a task. Times are milliseconds since the Unix epoch. */

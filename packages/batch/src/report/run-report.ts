@@ -1,7 +1,7 @@
 /** What a run was like, as one page to show to others. */
-import type { ExecutionPlan } from "../execution-plan.ts";
-import type { ExecutionResult } from "../execution-result.ts";
-import type { ExecutionEvent } from "../run-events.ts";
+import type { ExecutionPlan } from "../graph/execution-plan.ts";
+import type { ExecutionResult } from "../run/execution-result.ts";
+import type { ExecutionEvent } from "../run/run-events.ts";
 import { drawGraph, leftOutOfGraph } from "./draw-graph.ts";
 import { drawTimeline, leftOutOfTimeline } from "./draw-timeline.ts";
 import { reportData, type ReportData } from "./report-data.ts";

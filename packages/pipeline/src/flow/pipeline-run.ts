@@ -190,13 +190,6 @@ export class PipelineRun {
     });
   }
 
-  /** A number from 0 to below 1. */
-  randomFraction(): number {
-    const words = new Int32Array(1);
-    this.ports.random.fill(words);
-    return ((words[0] as number) >>> 0) / 0x1_0000_0000;
-  }
-
   /** How the run ended, so far as is known. @throws what a watcher threw. */
   verdict(isComplete: boolean): { readonly status: PipelineStatus; readonly error?: unknown } {
     if (this.#crash !== undefined) throw this.#crash.thrown;

@@ -1,6 +1,11 @@
 /** What a stage does with an item: calls its function, tries again, sets aside, or gives up. */
 import { jsonCodec, type Codec } from "@selvage/fabric";
-import { resolveRetryPolicy, retryDelayMs, type RetryPolicy } from "@selvage/leasekit";
+import {
+  randomFraction,
+  resolveRetryPolicy,
+  retryDelayMs,
+  type RetryPolicy,
+} from "@selvage/leasekit";
 import type { DeadLetterOptions, WorkContext, WorkOptions } from "./pipeline-options.ts";
 import { stageError, type PipelineRun, type StageBook } from "./pipeline-run.ts";
 
@@ -95,7 +100,7 @@ export class StageWork<T, R> {
 
   #delayMs(attempt: number, thrown: unknown): number | undefined {
     try {
-      return retryDelayMs(this.#policy, attempt, thrown, this.run.randomFraction());
+      return retryDelayMs(this.#policy, attempt, thrown, randomFraction(this.run.ports.random));
     } catch (error) {
       // `retryOn` is the caller's.
       this.run.crash(error);

@@ -10,16 +10,16 @@ import {
   type MemTicket,
 } from "@selvage/fabric";
 import type { CommittedOutput, Hold, RunningTask, TaskRunner } from "@selvage/leasekit";
-import { AttemptData, type Allocation } from "./attempt-data.ts";
-import type { CodecOf } from "./data-codecs.ts";
+import { AttemptData, type Allocation } from "../data/attempt-data.ts";
+import type { CodecOf } from "../data/data-codecs.ts";
 import type { AbortSource } from "./execution-options.ts";
-import type { PlannedTask } from "./execution-plan.ts";
-import type { DataRef } from "./data-format.ts";
-import { isFull } from "./block-extents.ts";
-import { HeapRoom } from "./heap-room.ts";
-import type { OutputShelf } from "./output-shelf.ts";
-import type { BlockCopy, PlacedOutput, ShelvedOutput } from "./shelf-entry.ts";
-import { isModule, type ModuleUrl, type TaskFunction } from "./task.ts";
+import type { PlannedTask } from "../graph/execution-plan.ts";
+import type { DataRef } from "../data/data-format.ts";
+import { isFull } from "../data/block-extents.ts";
+import { HeapRoom } from "../data/heap-room.ts";
+import type { OutputShelf } from "../data/output-shelf.ts";
+import type { BlockCopy, PlacedOutput, ShelvedOutput } from "../data/shelf-entry.ts";
+import { isModule, type ModuleUrl, type TaskFunction } from "../graph/task.ts";
 import { makeContext } from "./task-runner.ts";
 
 /** What an attempt is made of. */

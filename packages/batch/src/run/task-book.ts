@@ -1,11 +1,10 @@
 /** What a run knows of each of its tasks. */
 import type { Attempt } from "./attempt.ts";
 import { FabricError, type Random } from "@selvage/fabric";
-import { resolveRetryPolicy, retryDelayMs } from "@selvage/leasekit";
-import type { PlannedTask } from "./execution-plan.ts";
+import { randomFraction, resolveRetryPolicy, retryDelayMs } from "@selvage/leasekit";
+import type { PlannedTask } from "../graph/execution-plan.ts";
 import type { AttemptError, TaskResult } from "./execution-result.ts";
-import { randomFraction } from "./random-fraction.ts";
-import type { TaskOutcome, TaskStatus } from "./run-machine.ts";
+import type { TaskOutcome, TaskStatus } from "../machine/run-machine.ts";
 
 /** A wait between two attempts: over when its time is up, and the body of the last attempt has ended. */
 interface Pause {

@@ -5,7 +5,7 @@ import { Attempt } from "./attempt.ts";
 import type { ExecutionResult } from "./execution-result.ts";
 import { RunData, type RunDataParts } from "./run-data.ts";
 import type { ExecutionEvent } from "./run-events.ts";
-import type { ShelvedOutput } from "./shelf-entry.ts";
+import type { ShelvedOutput } from "../data/shelf-entry.ts";
 import { lookEveryMs, Teardown } from "./teardown.ts";
 import {
   RunMachine,
@@ -13,7 +13,7 @@ import {
   type StopReason,
   type TaskOutcome,
   type TaskStatus,
-} from "./run-machine.ts";
+} from "../machine/run-machine.ts";
 import { threadsWanted, type RunResources } from "./run-resources.ts";
 import {
   late,
@@ -26,7 +26,7 @@ import {
   type Live,
   type TaskBook,
 } from "./task-book.ts";
-import { isModule } from "./task.ts";
+import { isModule } from "../graph/task.ts";
 
 /** How long a run waits at least for threads that it ended to be gone, in milliseconds. */
 const exitMs = 1_000;

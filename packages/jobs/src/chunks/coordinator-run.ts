@@ -1,6 +1,12 @@
 /** One run of a job: chunks that become ready, are tried, and end. */
 import { assert, FabricError, type Fabric } from "@selvage/fabric";
-import { RenewalManager, retryDelayMs, type RetryPolicy, type TaskRunner } from "@selvage/leasekit";
+import {
+  randomFraction,
+  RenewalManager,
+  retryDelayMs,
+  type RetryPolicy,
+  type TaskRunner,
+} from "@selvage/leasekit";
 import {
   attemptHere,
   attemptThere,
@@ -10,8 +16,17 @@ import {
 } from "./chunk-attempt.ts";
 import type { NamedChunk } from "./chunk.ts";
 import type { ChunkModule, ChunkWork } from "./chunk-work.ts";
-import type { ChunkState, CoordinatorEvent, CoordinatorSettledEvent } from "./job-events.ts";
-import type { JobAbortSource, CoordinatorOptions, JobPorts, ResolvedJob } from "./job-options.ts";
+import type {
+  ChunkState,
+  CoordinatorEvent,
+  CoordinatorSettledEvent,
+} from "./coordinator-events.ts";
+import type {
+  JobAbortSource,
+  CoordinatorOptions,
+  JobPorts,
+  ResolvedJob,
+} from "./coordinator-options.ts";
 import type { OutputStore } from "./output-store.ts";
 
 /** What a run is made of. */
@@ -319,7 +334,7 @@ export class JobRun {
     const { policy, resolved } = this.#parts;
     if (this.#retries >= resolved.retryBudget) return undefined;
     try {
-      return retryDelayMs(policy, book.attempts, error, this.#randomFraction());
+      return retryDelayMs(policy, book.attempts, error, randomFraction(this.#parts.ports.random));
     } catch (thrown) {
       // `retryOn` is the caller's.
       this.#stop(thrown, "failed");
@@ -423,12 +438,6 @@ export class JobRun {
 
   #nowMs(): number {
     return this.#parts.ports.clock.nowMs();
-  }
-
-  #randomFraction(): number {
-    const words = new Int32Array(1);
-    this.#parts.ports.random.fill(words);
-    return ((words[0] as number) >>> 0) / 2 ** 32;
   }
 }
 

@@ -9,7 +9,7 @@ import {
   type Timer,
 } from "@selvage/fabric";
 import { STALL_MS_DEFAULT, type TaskRunner } from "@selvage/leasekit";
-import type { CoordinatorEvent } from "./job-events.ts";
+import type { CoordinatorEvent } from "./coordinator-events.ts";
 
 /** Options of `JobCoordinator.run`. */
 export interface CoordinatorOptions {

@@ -1,8 +1,8 @@
 /** Tasks and what must come before what. */
 import { FabricError, invalidArgument } from "@selvage/fabric";
 import { resolveRetryPolicy } from "@selvage/leasekit";
-import { DATA_FORMATS, type DataRef } from "./data-format.ts";
-import { checkTimeout } from "./execution-options.ts";
+import { DATA_FORMATS, type DataRef } from "../data/data-format.ts";
+import { checkTimeout } from "../run/execution-options.ts";
 import { ExecutionPlan } from "./execution-plan.ts";
 import type { TaskDef } from "./task.ts";
 import { ancestry, DagShape, neighbours, shapeOf } from "./topology.ts";

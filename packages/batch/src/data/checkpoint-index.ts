@@ -18,7 +18,7 @@ import {
   type RecordBlocks,
 } from "@selvage/fabric";
 import type { DataRef } from "./data-format.ts";
-import type { ExecutionPlan } from "./execution-plan.ts";
+import type { ExecutionPlan } from "../graph/execution-plan.ts";
 
 /** Where an output of a committed task is. */
 export interface OutputPlace {

@@ -1,7 +1,7 @@
 /** What a run gives: one outcome a task, and where the bytes went. */
-import type { KeptOutput } from "./kept-outputs.ts";
+import type { KeptOutput } from "../data/kept-outputs.ts";
 import type { ByteCounts, LeaseCounts } from "./run-ledger.ts";
-import type { RunStatus, TaskOutcome } from "./run-machine.ts";
+import type { RunStatus, TaskOutcome } from "../machine/run-machine.ts";
 
 /** A failed attempt. */
 export interface AttemptError {

@@ -1,6 +1,6 @@
 /** A checked graph, ready to run: as often as one likes. */
-import type { DataRef } from "./data-format.ts";
-import { drawMermaid } from "./report/mermaid.ts";
+import type { DataRef } from "../data/data-format.ts";
+import { drawMermaid } from "../report/mermaid.ts";
 import type { TaskDef } from "./task.ts";
 import { neighbours, type DagShape } from "./topology.ts";
 

@@ -11,7 +11,7 @@
 import { assert } from "@selvage/fabric";
 import { Admission, type Resource } from "./admission.ts";
 import { ReadyQueue } from "./ready-queue.ts";
-import type { DagShape } from "./topology.ts";
+import type { DagShape } from "../graph/topology.ts";
 
 /** How a task ended. */
 export type TaskOutcome = "succeeded" | "failed" | "skipped" | "cancelled" | "timedOut";

@@ -5,8 +5,8 @@ import {
   checkTimeout,
   EXECUTION_DEFAULTS,
   type AbortSource,
-} from "./execution-options.ts";
-import type { AttemptError } from "./execution-result.ts";
+} from "../run/execution-options.ts";
+import type { AttemptError } from "../run/execution-result.ts";
 import type { JobMap } from "./job-context.ts";
 
 /** What a task's body may ask while it runs. */

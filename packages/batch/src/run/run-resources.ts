@@ -1,9 +1,9 @@
 /** What the tasks of a run need, and what there is: memory of the fabric, threads of the host, named units. */
 import { FabricError, invalidArgument, type Fabric } from "@selvage/fabric";
-import type { Resource } from "./admission.ts";
-import type { ExecutionPlan, PlannedTask } from "./execution-plan.ts";
-import type { RunMachine } from "./run-machine.ts";
-import { isModule } from "./task.ts";
+import type { Resource } from "../machine/admission.ts";
+import type { ExecutionPlan, PlannedTask } from "../graph/execution-plan.ts";
+import type { RunMachine } from "../machine/run-machine.ts";
+import { isModule } from "../graph/task.ts";
 
 /** What a run may use. */
 export interface RunCapacity {

@@ -1,8 +1,8 @@
 /** The tasks of a job, and what is wrong with them. */
 import { describe, FabricError, type FabricErrorCode } from "@selvage/fabric";
-import { checkTimeout } from "./execution-options.ts";
+import { checkTimeout } from "../run/execution-options.ts";
 import type { JobTask } from "./job-options.ts";
-import { DagShape, neighbours, shapeOf } from "./topology.ts";
+import { DagShape, neighbours, shapeOf } from "../graph/topology.ts";
 
 /** Something wrong with the tasks of a job. */
 export type JobProblem =

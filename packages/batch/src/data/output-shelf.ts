@@ -12,9 +12,9 @@ import {
 } from "@selvage/fabric";
 import { LeaseScope, type Hold, type RenewalManager } from "@selvage/leasekit";
 import type { DataRef } from "./data-format.ts";
-import type { Teardown } from "./execution-options.ts";
+import type { Teardown } from "../run/execution-options.ts";
 import type { KeptOutputs } from "./kept-outputs.ts";
-import type { RunLedger } from "./run-ledger.ts";
+import type { RunLedger } from "../run/run-ledger.ts";
 import { CALLER, ShelfEntry, type PlacedOutput, type ShelvedOutput } from "./shelf-entry.ts";
 import { Spill, type SpillTold } from "./spill.ts";
 

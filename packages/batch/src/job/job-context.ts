@@ -3,7 +3,7 @@
  * later over the earlier. What tasks beside it returned it does not see, and two that stand beside each other may not
  * write the same key: which of them came last would be chance.
  */
-import { ancestry, neighbours, type DagShape } from "./topology.ts";
+import { ancestry, neighbours, type DagShape } from "../graph/topology.ts";
 
 /** A context, or what a task returns. */
 export type JobMap = Readonly<Record<string, unknown>>;

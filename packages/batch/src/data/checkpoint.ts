@@ -20,9 +20,9 @@ import { FencedRecord } from "@selvage/fence";
 import { BlockExtents, type Chunk, type Extent } from "./block-extents.ts";
 import { IndexLayout, manifestBlocks, type OutputPlace } from "./checkpoint-index.ts";
 import type { DataRef } from "./data-format.ts";
-import type { ExecutionPlan, PlannedTask } from "./execution-plan.ts";
+import type { ExecutionPlan, PlannedTask } from "../graph/execution-plan.ts";
 import type { OutputShelf } from "./output-shelf.ts";
-import type { RunLedger } from "./run-ledger.ts";
+import type { RunLedger } from "../run/run-ledger.ts";
 import type { BlockCopy, PlacedOutput } from "./shelf-entry.ts";
 
 /** What a checkpoint is made of. */

@@ -2,7 +2,7 @@
 import type { AbortSignalLike, ColumnShape, ColumnsOf, ColumnType } from "@selvage/fabric";
 import type { FenceEpoch } from "@selvage/fence";
 import type { RetryPolicy } from "@selvage/leasekit";
-import type { DataRef } from "./data-format.ts";
+import type { DataRef } from "../data/data-format.ts";
 
 /** The longest time that hosts' timers can wait, in milliseconds: 24 days. */
 export const TIMER_MS_MAX: number = 2 ** 31 - 1;

@@ -2,10 +2,10 @@
 import type { AbortSignalLike, Attachments } from "@selvage/fabric";
 import { FenceEpoch } from "@selvage/fence";
 import type { TaskReply, TaskRequest, TicketedAllocation } from "@selvage/leasekit";
-import { AttemptData } from "./attempt-data.ts";
-import { codecsOf, type CodecPorts } from "./data-codecs.ts";
-import type { DataRef, DataShape } from "./data-format.ts";
-import type { TaskContext, TaskFunction } from "./task.ts";
+import { AttemptData } from "../data/attempt-data.ts";
+import { codecsOf, type CodecPorts } from "../data/data-codecs.ts";
+import type { DataRef, DataShape } from "../data/data-format.ts";
+import type { TaskContext, TaskFunction } from "../graph/task.ts";
 
 /** What the far end needs from its thread. */
 export interface FarPorts {

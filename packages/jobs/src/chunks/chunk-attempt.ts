@@ -17,7 +17,7 @@ import {
   type ChunkModule,
   type ChunkWork,
 } from "./chunk-work.ts";
-import type { JobAbortSource } from "./job-options.ts";
+import type { JobAbortSource } from "./coordinator-options.ts";
 
 /** Whom an attempt tells what it does. */
 export interface AttemptTold {

@@ -1,7 +1,7 @@
 /** Jobs: functions that hand on maps, on the thread that runs them. The same machine decides as for plans. */
 import { FabricError, type AbortSignalLike } from "@selvage/fabric";
-import type { AbortSource } from "./execution-options.ts";
-import type { AttemptError } from "./execution-result.ts";
+import type { AbortSource } from "../run/execution-options.ts";
+import type { AttemptError } from "../run/execution-result.ts";
 import { isMap, JobContexts, type JobMap } from "./job-context.ts";
 import { jobGraph, type JobGraph } from "./job-graph.ts";
 import {
@@ -18,9 +18,9 @@ import {
   type ResolvedJob,
   type TaskControls,
 } from "./job-options.ts";
-import { Lanes } from "./lanes.ts";
-import { RunMachine, type RunStep, type StopReason } from "./run-machine.ts";
-import { late } from "./task-book.ts";
+import { Lanes } from "../machine/lanes.ts";
+import { RunMachine, type RunStep, type StopReason } from "../machine/run-machine.ts";
+import { late } from "../run/task-book.ts";
 
 /**
  * Runs tasks that hand on maps: each sees what the job was given and what the tasks before it returned. Starts at the next turn

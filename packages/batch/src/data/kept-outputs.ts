@@ -9,8 +9,8 @@ import { FabricError, invalidArgument, type MemLease, type Timer } from "@selvag
 import type { LeaseScope } from "@selvage/leasekit";
 import type { CodecOf } from "./data-codecs.ts";
 import { ownValue, type DataFormat } from "./data-format.ts";
-import type { ExecutionPlan } from "./execution-plan.ts";
-import type { ExecutionResult } from "./execution-result.ts";
+import type { ExecutionPlan } from "../graph/execution-plan.ts";
+import type { ExecutionResult } from "../run/execution-result.ts";
 import type { ShelvedOutput } from "./shelf-entry.ts";
 
 /** Data in a lease of the caller's: what a run is given as an input. A {@link KeptOutput} is one. */

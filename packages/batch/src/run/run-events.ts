@@ -1,6 +1,6 @@
 /** What a run tells its watchers: one stream, in order. Times are milliseconds since the Unix epoch. */
 import type { FabricEvent } from "@selvage/fabric";
-import type { RunStatus, TaskStatus } from "./run-machine.ts";
+import type { RunStatus, TaskStatus } from "../machine/run-machine.ts";
 
 /** A wave started or ended; told where the schedule is `"waves"`. */
 export interface WaveEvent {

@@ -1,11 +1,11 @@
 /** Runs plans. */
 import { invalidArgument } from "@selvage/fabric";
-import { checkFormats } from "./data-codecs.ts";
+import { checkFormats } from "../data/data-codecs.ts";
 import { resolveExecution, type ExecutorOptions, type ExecutorPorts } from "./execution-options.ts";
-import type { ExecutionPlan } from "./execution-plan.ts";
+import type { ExecutionPlan } from "../graph/execution-plan.ts";
 import type { ExecutionResult } from "./execution-result.ts";
-import { checkKeep } from "./kept-outputs.ts";
-import { matchInputs } from "./leased-inputs.ts";
+import { checkKeep } from "../data/kept-outputs.ts";
+import { matchInputs } from "../data/leased-inputs.ts";
 import { RunResources } from "./run-resources.ts";
 import { Run } from "./run.ts";
 

@@ -3,8 +3,8 @@ import { FabricError, invalidArgument } from "@selvage/fabric";
 import { resolveRetryPolicy, type RetryPolicy } from "@selvage/leasekit";
 import { nameChunks, type Chunk, type ChunkId, type NamedChunk } from "./chunk.ts";
 import type { ChunkModule, ChunkWork } from "./chunk-work.ts";
-import { resolveJob, type CoordinatorOptions, type JobPorts } from "./job-options.ts";
-import { JobRun } from "./job-run.ts";
+import { resolveJob, type CoordinatorOptions, type JobPorts } from "./coordinator-options.ts";
+import { JobRun } from "./coordinator-run.ts";
 import type { OutputStore } from "./output-store.ts";
 
 /** A chunk's output, as it is aggregated. */

@@ -1,16 +1,16 @@
 /** What a run holds for its tasks: outputs in leases and on blocks, what is kept of them, and what is durable. */
 import type { Fabric } from "@selvage/fabric";
 import { RenewalManager } from "@selvage/leasekit";
-import { Checkpoint } from "./checkpoint.ts";
-import { codecsOf, type CodecOf } from "./data-codecs.ts";
+import { Checkpoint } from "../data/checkpoint.ts";
+import { codecsOf, type CodecOf } from "../data/data-codecs.ts";
 import type { ExecutorOptions, ExecutorPorts, ResolvedExecution } from "./execution-options.ts";
-import type { ExecutionPlan, PlannedTask } from "./execution-plan.ts";
+import type { ExecutionPlan, PlannedTask } from "../graph/execution-plan.ts";
 import type { ExecutionResult } from "./execution-result.ts";
-import { KeptOutputs, withKeep } from "./kept-outputs.ts";
-import { OutputShelf } from "./output-shelf.ts";
+import { KeptOutputs, withKeep } from "../data/kept-outputs.ts";
+import { OutputShelf } from "../data/output-shelf.ts";
 import type { ExecutionEvent } from "./run-events.ts";
 import { RunLedger } from "./run-ledger.ts";
-import type { ShelvedOutput } from "./shelf-entry.ts";
+import type { ShelvedOutput } from "../data/shelf-entry.ts";
 
 /** What it is made of. */
 export interface RunDataParts {

@@ -10,12 +10,12 @@ import {
   type Timer,
 } from "@selvage/fabric";
 import { STALL_MS_DEFAULT, type RenewalManager, type TaskRunner } from "@selvage/leasekit";
-import { checkRunId } from "./checkpoint.ts";
-import type { CodecPorts } from "./data-codecs.ts";
+import { checkRunId } from "../data/checkpoint.ts";
+import type { CodecPorts } from "../data/data-codecs.ts";
 import type { ExecutionEvent } from "./run-events.ts";
-import type { LeasedInputs } from "./leased-inputs.ts";
-import type { Schedule } from "./run-machine.ts";
-import { TIMER_MS_MAX } from "./task.ts";
+import type { LeasedInputs } from "../data/leased-inputs.ts";
+import type { Schedule } from "../machine/run-machine.ts";
+import { TIMER_MS_MAX } from "../graph/task.ts";
 
 /** `"expiry"`: intermediate leases end at their TTL. `"eager"`: they are released when the last consumer ends. */
 export type Teardown = "expiry" | "eager";
