@@ -16,9 +16,9 @@ export interface TaskRequest {
   readonly module: string;
   /**
    * How the body is called. `"task"`, the default: with its context. `"chunk"`: with the bytes of its one input and its
-   * context; what it returns is its one output.
+   * context; what it returns is its one output. `"job"`: as a chunk, whose bytes are a job's arguments.
    */
-  readonly form?: "task" | "chunk";
+  readonly form?: "task" | "chunk" | "job";
   readonly task: string;
   readonly attempt: number;
   readonly epoch: number;

@@ -15,6 +15,8 @@ export { HandoffReader } from "./handoff.ts";
 export type { WatchOptions } from "./handoff.ts";
 export { systemRandom, systemText, systemTimer } from "./host-ports.ts";
 export { JobCoordinator } from "./job-coordinator.ts";
+export { JobQueue } from "./job-queue.ts";
+export type { OpenJobQueueOptions } from "./job-queue.ts";
 export { liveView } from "./live-view.ts";
 export type { LiveView, LiveViewOptions, ViewStream } from "./live-view.ts";
 export { msgpackCodec } from "./msgpack-codec.ts";
@@ -23,6 +25,7 @@ export { createMemoryProvider, nodeMemoryProvider } from "./memory-provider.ts";
 export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SqliteCheckpointStore } from "./sqlite-checkpoints.ts";
 export { SqliteDeadLetterStore } from "./sqlite-dead-letters.ts";
+export { SqliteJobStore } from "./sqlite-job-store.ts";
 export { runStages } from "./stage-threads.ts";
 export type {
   NumberedItem,

@@ -75,6 +75,18 @@ export class SqliteFile {
     });
   }
 
+  /** As {@link run}, on one state of the file: what other processes write meanwhile is not seen. */
+  read<T>(work: (database: DatabaseSync) => T): T {
+    return this.run((database) => {
+      database.exec("BEGIN");
+      try {
+        return work(database);
+      } finally {
+        if (database.isTransaction) database.exec("COMMIT");
+      }
+    });
+  }
+
   /** Lets the file go. Idempotent. */
   close(): void {
     if (this.#database.isOpen) this.#database.close();

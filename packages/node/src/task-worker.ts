@@ -1,9 +1,10 @@
 /** What a task's thread runs: one request after the other, each by the module that it names. */
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { runRequest, type FarPorts, type TaskFunction, type TaskRequest } from "@selvage/batch";
-import { chunkTask, type ChunkWork } from "@selvage/jobs";
+import { chunkTask, jobTask, type ChunkWork, type JobModuleBody } from "@selvage/jobs";
 import { FabricError, fromWire, InvariantError, toWire } from "@selvage/fabric";
 import { attachments } from "./fabric.ts";
+import { jobCodec } from "./job-codec.ts";
 import { taskCodecs } from "./task-codecs.ts";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
 
@@ -40,8 +41,12 @@ async function serve(request: TaskRequest): Promise<void> {
 
 async function load({ module, form }: TaskRequest): Promise<TaskFunction> {
   const { default: body } = (await import(module)) as { default?: unknown };
-  if (typeof body === "function")
-    return form === "chunk" ? chunkTask(body as ChunkWork) : (body as TaskFunction);
+  if (typeof body === "function") {
+    if (form === "chunk") return chunkTask(body as ChunkWork);
+    if (form === "job")
+      return jobTask(body as JobModuleBody<readonly unknown[], unknown>, jobCodec);
+    return body as TaskFunction;
+  }
   throw new FabricError(
     "INVALID_ARGUMENT",
     `Cannot run ${module}: expected a function as its default export`,

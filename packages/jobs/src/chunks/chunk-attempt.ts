@@ -82,6 +82,8 @@ export interface ThreadParts {
   readonly stallMs: number;
   /** Rises with every attempt of a job. */
   readonly epoch: number;
+  /** How the body is called. Default `"chunk"`. */
+  readonly form?: "chunk" | "job";
 }
 
 /** Short leases, renewed with half of their TTL to spare, as a run's outputs are. */
@@ -179,7 +181,7 @@ class ThreadAttempt implements ChunkAttempt {
     lease.write(0, bytes);
     const request: TaskRequest = {
       module: work.href,
-      form: "chunk",
+      form: parts.form ?? "chunk",
       task: chunk.id,
       attempt,
       epoch: parts.epoch,

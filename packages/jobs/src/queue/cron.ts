@@ -1,0 +1,52 @@
+/** Jobs that are made again and again, by the clock on the wall. */
+import { enqueue } from "./lifecycle.ts";
+import type { CronRow, JobSpec } from "./job-record.ts";
+import type { QueueCore } from "./queue-core.ts";
+import { keepPayload, type Turn } from "./turn.ts";
+
+/**
+ * Makes the jobs of all schedules that are due. Fires that were missed are one. The schedule moves on in the same transaction, so
+ * that of many workers that see it due, one fires it. Returns when the next one is due.
+ */
+export function fireCrons(turn: Turn, core: QueueCore): number {
+  let nextMs = Infinity;
+  for (const cron of turn.tx.crons()) {
+    if (cron.isPaused) continue;
+    const next = cron.nextMs <= turn.nowMs ? fire(turn, core, cron) : cron.nextMs;
+    nextMs = Math.min(nextMs, next);
+  }
+  return nextMs;
+}
+
+function fire(turn: Turn, core: QueueCore, cron: CronRow): number {
+  const { expression, timeZone } = cron;
+  // Known not to throw: it was tried when the schedule was set.
+  const nextMs = core.ports.cronNextMs?.(expression, timeZone, turn.nowMs) ?? Infinity;
+  turn.tx.putCron({ ...cron, nextMs });
+  const task = core.tasks.get(cron.task);
+  const { defaultRetries, defaultTimeoutMs } = core.options;
+  enqueue(turn, {
+    ...{ task: cron.task, queue: cron.queue, args: keepPayload(turn, cron.args) },
+    spec: specOf(task?.backoff, task?.timeoutMs ?? defaultTimeoutMs),
+    ...{ retries: task?.retries ?? defaultRetries, priority: task?.priority ?? 0 },
+    ...{ dueMs: turn.nowMs, expiresMs: null, uniqueKey: null, dependsOn: [] },
+    ...{ metadata: JSON.stringify({ cron: cron.name }), notes: null },
+  });
+  return nextMs;
+}
+
+/** What a job is told once and for all, of a task's options. */
+export function specOf(
+  backoff: Partial<Omit<JobSpec, "timeoutMs">> | undefined,
+  timeoutMs: number,
+): JobSpec {
+  const { baseMs = 1_000, factor = 2, maxMs = 300_000, jitter = "full", delaysMs } = backoff ?? {};
+  return {
+    timeoutMs,
+    baseMs,
+    factor,
+    maxMs,
+    jitter,
+    ...(delaysMs === undefined ? {} : { delaysMs }),
+  };
+}

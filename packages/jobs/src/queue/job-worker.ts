@@ -1,0 +1,521 @@
+/** A worker: claims jobs as it has room, runs them, and gives back what it cannot finish. */
+import { assert, FabricError } from "@selvage/fabric";
+import { claim, giveUp, sweep, Watch, type Catch, type Claim } from "./claims.ts";
+import { fireCrons } from "./cron.ts";
+import { JobAttempt, type BodyEnd } from "./job-attempt.ts";
+import { PHASES, type Payload, type WorkerRow } from "./job-record.ts";
+import {
+  claimed,
+  complete,
+  fail,
+  failureOf,
+  handBack,
+  letGo,
+  overrun,
+  type ClaimToken,
+} from "./lifecycle.ts";
+import { loopKeeper } from "./loop-keeper.ts";
+import type { QueueCore } from "./queue-core.ts";
+import { eventBase } from "./queue-events.ts";
+import type { ClaimKeeper } from "./queue-options.ts";
+import { sweepRetained } from "./retention.ts";
+import { upload } from "./request.ts";
+import type { Turn } from "./turn.ts";
+import { WorkerThreads } from "./worker-threads.ts";
+
+/** What a worker did. */
+export interface WorkerResult {
+  /** `"drained"`: all that it had begun has ended. `"handed-back"`: some of it waits for another worker now. */
+  readonly status: "drained" | "handed-back";
+  readonly completed: number;
+  /** Attempts that failed. */
+  readonly failed: number;
+  readonly handedBack: number;
+}
+
+/** What a worker is told, all of it. */
+export interface ResolvedWorker {
+  readonly queues: () => readonly string[];
+  readonly concurrency: number;
+  readonly drainMs: number;
+}
+
+/** Why a body is told to stop. */
+type Halt = "timed-out" | "cancelled" | "stopped" | "lost";
+
+interface Running {
+  readonly attempt: JobAttempt;
+  /** Its body has ended, or does not count any more: there is room for another. */
+  hasSettled: boolean;
+  halt: Halt | undefined;
+  readonly timers: (() => void)[];
+}
+
+/** Beats within a TTL: two may be missed. */
+const beatsPerLease = 3;
+
+/**
+ * A worker of this process, running until it is stopped. Awaiting it waits for its end.
+ */
+export class JobWorker implements PromiseLike<WorkerResult> {
+  readonly #core: QueueCore;
+  readonly #options: ResolvedWorker;
+  readonly #running = new Set<Running>();
+  readonly #watch = new Watch();
+  readonly #threads: WorkerThreads;
+  readonly #ended = Promise.withResolvers<WorkerResult>();
+  readonly #counts = { completed: 0, failed: 0, handedBack: 0 };
+  #id = "";
+  #starting: Promise<void> | undefined;
+  #keeper: ClaimKeeper | undefined;
+  #cancelTick: () => void = () => {};
+  #isClaiming = false;
+  #isStopping = false;
+  #isTicking = false;
+  #unhint: () => void = () => {};
+  #idle: (() => void) | undefined;
+  #nextMs = Infinity;
+
+  constructor(core: QueueCore, options: ResolvedWorker) {
+    this.#core = core;
+    this.#options = options;
+    this.#threads = new WorkerThreads(core, Math.min(options.concurrency, core.ports.parallelism));
+  }
+
+  /** Who it is; another one after it was given up by others. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Jobs that it runs. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Resolves with what it did, once it has stopped. */
+  get done(): Promise<WorkerResult> {
+    return this.#ended.promise;
+  }
+
+  // eslint-disable-next-line unicorn/no-thenable -- awaiting a worker is how it is used
+  then<T = WorkerResult, E = never>(
+    onFulfilled?: ((result: WorkerResult) => T | PromiseLike<T>) | null,
+    onRejected?: ((error: unknown) => E | PromiseLike<E>) | null,
+  ): Promise<T | E> {
+    return this.#ended.promise.then(onFulfilled, onRejected);
+  }
+
+  /** Runs until it is stopped. @throws FabricError of the store, when it cannot begin. */
+  async run(isStopped: boolean): Promise<void> {
+    this.#starting = this.#register();
+    try {
+      await this.#starting;
+    } catch (error) {
+      this.#ended.reject(error);
+      throw error;
+    }
+    this.#unhint = this.#core.onHint(() => this.wake());
+    this.#tick();
+    this.wake();
+    if (isStopped) void this.stop();
+    await this.#ended.promise;
+  }
+
+  /**
+   * Claims nothing more, and ends what runs: it may go on for `drainMs`, is then told to stop, and is handed back if it does
+   * not. Resolves with what the worker did. Calling it again changes nothing.
+   */
+  async stop(drainMs: number = this.#options.drainMs): Promise<WorkerResult> {
+    if (this.#isStopping) return this.#ended.promise;
+    this.#isStopping = true;
+    try {
+      await this.#starting;
+      this.#unhint();
+      await this.#drain(drainMs);
+    } finally {
+      this.#cancelTick();
+      await this.#leave();
+      const { handedBack } = this.#counts;
+      this.#ended.resolve({ status: handedBack > 0 ? "handed-back" : "drained", ...this.#counts });
+    }
+    return this.#ended.promise;
+  }
+
+  /** Something may be there to claim. */
+  wake(): void {
+    if (this.#isStopping || this.#isClaiming || this.#id === "" || this.#room() <= 0) return;
+    this.#isClaiming = true;
+    void this.#claim();
+  }
+
+  #room(): number {
+    let busy = 0;
+    for (const { hasSettled } of this.#running) if (!hasSettled) busy++;
+    return this.#options.concurrency - busy;
+  }
+
+  async #claim(): Promise<void> {
+    const { committer, tasks } = this.#core;
+    try {
+      const found = await committer.writeLast((turn): Catch => {
+        const slots = this.#room();
+        if (this.#isStopping || slots <= 0) return { claims: [], nextMs: undefined };
+        const queues = this.#options.queues();
+        return claim(turn, { worker: this.#id, queues, tasks: [...tasks.values()], slots });
+      });
+      this.#isClaiming = false;
+      for (const one of found.claims) this.#begin(one);
+      if (found.nextMs !== undefined) this.#tickBy(found.nextMs);
+      // As many as there was room for: there may be more.
+      if (found.claims.length > 0) this.wake();
+    } catch (error) {
+      this.#isClaiming = false;
+      this.#trouble(error);
+    }
+  }
+
+  #begin(one: Claim): void {
+    const task = this.#core.tasks.get(one.job.task);
+    assert(task !== undefined, "only declared tasks are claimed");
+    const attempt = new JobAttempt(this.#core, one, task, () => this.#keeper?.stamp());
+    const running: Running = { attempt, hasSettled: false, halt: undefined, timers: [] };
+    this.#running.add(running);
+    const { timeoutMs } = one.job.spec;
+    if (timeoutMs > 0) this.#after(running, timeoutMs, () => this.#timeOut(running, timeoutMs));
+    void this.#run(running);
+  }
+
+  async #run(running: Running): Promise<void> {
+    const { attempt } = running;
+    const ended = await attempt.run(() => this.#threads.parts());
+    running.hasSettled = true;
+    for (const clear of running.timers) clear();
+    try {
+      if (running.halt === "lost") return;
+      const payload = "bytes" in ended ? await upload(this.#core, ended.bytes) : undefined;
+      const written = this.#core.committer.write((turn) =>
+        this.#settle(turn, running, ended, payload),
+      );
+      // In the same transaction: the room that this leaves is taken.
+      this.wake();
+      this.#count(await written);
+    } catch (error) {
+      // The store has the claim still; the TTL gives it back if nothing else does.
+      this.#trouble(error);
+      await this.#giveBackLater(attempt.claim);
+    } finally {
+      this.#running.delete(running);
+      if (this.#running.size === 0) this.#idle?.();
+      this.wake();
+    }
+  }
+
+  #settle(
+    turn: Turn,
+    running: Running,
+    ended: BodyEnd,
+    payload: Payload | undefined,
+  ): keyof JobWorker["counts"] | undefined {
+    const { attempt } = running;
+    const { claim: token } = attempt;
+    const job = claimed(turn, token);
+    if (job === undefined) return this.#settleLate(turn, token);
+    if (running.halt === "stopped" && "error" in ended) {
+      handBack(turn, job);
+      return "handedBack";
+    }
+    if (running.halt !== "timed-out" && payload !== undefined) {
+      if (payload.kind === "blocks") turn.tx.keepBlocks(payload.blocks);
+      complete(turn, job, payload);
+      return "completed";
+    }
+    const timedOut = running.halt === "timed-out";
+    const error = timedOut
+      ? timeout(job.id, job.spec.timeoutMs)
+      : (ended as { error: unknown }).error;
+    const retries = timedOut || (ended as { retries: boolean }).retries;
+    fail(turn, job, {
+      failure: failureOf(error, job.attempts, turn.nowMs),
+      retryAfterMs: attempt.retryAfterMs(error, retries),
+    });
+    return "failed";
+  }
+
+  // Late: the job has another claim, or has ended. One that ended for its body's sake is let go.
+  #settleLate(turn: Turn, { seq, owner, epoch }: Claim): undefined {
+    const job = turn.tx.jobAt(seq);
+    if (job === undefined) return;
+    if (job.owner === owner && job.phase !== PHASES.running) letGo(turn, job);
+    const { nowMs } = turn;
+    turn.told.push({ type: "refused", attempt: job.attempts, epoch, ...eventBase(job, nowMs) });
+  }
+
+  get counts(): { completed: number; failed: number; handedBack: number } {
+    return { ...this.#counts };
+  }
+
+  #count(what: keyof JobWorker["counts"] | undefined): void {
+    if (what !== undefined) this.#counts[what]++;
+  }
+
+  // A result that the store would not take: too long, or the disk is full. The attempt has failed.
+  async #giveBackLater(token: ClaimToken): Promise<void> {
+    try {
+      await this.#core.committer.write((turn) => {
+        const job = claimed(turn, token);
+        if (job === undefined) return;
+        const error = new FabricError(
+          "STORE_UNAVAILABLE",
+          "The store did not take the attempt's outcome",
+          {},
+        );
+        const failure = failureOf(error, job.attempts, turn.nowMs);
+        fail(turn, job, { failure, retryAfterMs: this.#core.options.pollMs });
+      });
+    } catch (error) {
+      this.#trouble(error);
+      // Nothing can be written: what this worker has is given up with it, unless the store comes back before.
+      this.#after(undefined, this.#core.options.pollMs, () => void this.#giveBackLater(token));
+    }
+  }
+
+  #timeOut(running: Running, timeoutMs: number): void {
+    const { id } = running.attempt.claim.job;
+    this.#halt(running, "timed-out", timeout(id, timeoutMs));
+  }
+
+  // Told once; a body that has not ended after its grace is ended, or goes on without its job.
+  #halt(running: Running, halt: Halt, reason: FabricError): void {
+    if (running.halt !== undefined || running.hasSettled) return;
+    running.halt = halt;
+    running.attempt.abort(reason);
+    if (halt === "stopped") return;
+    this.#after(running, this.#core.options.graceMs, () => {
+      if (!running.hasSettled && !running.attempt.terminate()) void this.#overrun(running, reason);
+    });
+  }
+
+  async #overrun(running: Running, reason: FabricError): Promise<void> {
+    const { claim: token } = running.attempt;
+    running.attempt.disown();
+    const { graceMs } = this.#core.options;
+    const error = new FabricError(
+      reason.code,
+      `${reason.message}; its body did not stop within ${graceMs} ms and may still run, so it is not tried again`,
+      reason.details,
+      { cause: reason },
+    );
+    try {
+      await this.#core.committer.write((turn) => {
+        const job = claimed(turn, token);
+        if (job !== undefined) overrun(turn, job, failureOf(error, job.attempts, turn.nowMs));
+      });
+      this.#counts.failed++;
+    } catch (thrown) {
+      this.#trouble(thrown);
+    }
+  }
+
+  #after(running: Running | undefined, ms: number, act: () => void): void {
+    const cancel = this.#core.ports.timer.after(ms, act);
+    running?.timers.push(cancel);
+  }
+
+  #tickBy(wallMs: number): void {
+    if (this.#isStopping || wallMs >= this.#nextMs) return;
+    this.#cancelTick();
+    this.#nextMs = wallMs;
+    const waitMs = Math.max(1, wallMs - this.#core.ports.clock.nowMs());
+    this.#cancelTick = this.#core.ports.timer.after(waitMs, () => this.#tick());
+  }
+
+  #tick(): void {
+    if (this.#isTicking) return;
+    this.#isTicking = true;
+    this.#nextMs = Infinity;
+    void this.#look();
+  }
+
+  async #look(): Promise<void> {
+    const { committer, ports, options } = this.#core;
+    let soonMs = ports.clock.nowMs() + options.pollMs;
+    try {
+      const seen = await committer.write((turn) => {
+        const isMore = sweep(turn);
+        const cronMs = fireCrons(turn, this.#core);
+        sweepRetained(turn, options.retention);
+        const nextMs = isMore ? turn.nowMs : (turn.tx.nextTimeMs() ?? Infinity);
+        return {
+          nextMs: Math.min(nextMs, cronMs),
+          workers: turn.tx.workers(),
+          cancelling: turn.tx.cancellingOf(this.#id),
+        };
+      });
+      soonMs = Math.min(soonMs, seen.nextMs);
+      this.#cancelAll(seen.cancelling);
+      await this.#giveUpSilent(seen.workers);
+      this.#endSilentThreads();
+    } catch (error) {
+      this.#trouble(error);
+    }
+    this.#isTicking = false;
+    this.#tickBy(Math.max(soonMs, ports.clock.nowMs() + 1));
+    this.wake();
+  }
+
+  // A thread that says nothing for a TTL does not hold its claim: a loop without end, or work that reports nothing.
+  #endSilentThreads(): void {
+    for (const { attempt } of this.#running) if (attempt.isLapsed) attempt.terminate();
+  }
+
+  #cancelAll(seqs: readonly number[]): void {
+    for (const running of this.#running) {
+      const { seq, job } = running.attempt.claim;
+      if (!seqs.includes(seq)) continue;
+      const error = new FabricError("REVOKED", `The job ${job.id} was cancelled`, { job: job.id });
+      this.#halt(running, "cancelled", error);
+    }
+  }
+
+  /** A job that it may run was cancelled in this process: it need not wait for its tick. */
+  cancelled(seq: number): void {
+    this.#cancelAll([seq]);
+  }
+
+  async #giveUpSilent(workers: readonly WorkerRow[]): Promise<void> {
+    // Its own silence is for others to judge: it never adopts what it has itself.
+    const others = workers.filter(({ id }) => id !== this.#id);
+    const silent = this.#watch.look(others, this.#core.monotonicMs());
+    if (silent.length === 0) return;
+    await this.#core.committer.write((turn) => {
+      const now = new Map(turn.tx.workers().map((worker) => [worker.id, worker]));
+      // One that said something since it was looked at is alive.
+      for (const worker of silent)
+        if (now.get(worker.id)?.beats === worker.beats) giveUp(turn, worker);
+    });
+  }
+
+  async #register(): Promise<void> {
+    const { committer, ports, options, store } = this.#core;
+    const id = await committer.write((turn) => {
+      const made = turn.nextId();
+      const { nowMs: startedMs } = turn;
+      turn.tx.putWorker({
+        ...{ id: made, label: ports.label, queues: this.#options.queues(), startedMs },
+        ...{ leaseMs: options.leaseMs, beats: 0, beatMs: startedMs },
+      });
+      turn.told.push({ type: "worker-started", worker: made, atMs: startedMs });
+      return made;
+    });
+    this.#id = id;
+    const keep = ports.keep ?? loopKeeper(this.#core);
+    this.#keeper = keep(store, {
+      worker: id,
+      beatMs: options.leaseMs / beatsPerLease,
+      onLost: () => void this.#lost(id),
+    });
+  }
+
+  // Others have given it up: nothing that it has counts, and it begins anew under another name.
+  async #lost(id: string): Promise<void> {
+    if (id !== this.#id || this.#isStopping) return;
+    this.#id = "";
+    const error = new FabricError(
+      "LEASE_EXPIRED",
+      `The worker ${id} was given up: it was silent for too long`,
+      {
+        worker: id,
+      },
+    );
+    for (const running of this.#running) {
+      running.attempt.disown();
+      running.halt = "lost";
+      running.attempt.abort(error);
+      running.attempt.terminate();
+    }
+    await this.#keeper?.stop();
+    while (this.#id === "" && !this.#isStopping) {
+      try {
+        await this.#register();
+      } catch (thrown) {
+        this.#trouble(thrown);
+        await this.#sleep(this.#core.options.pollMs);
+      }
+    }
+    this.wake();
+  }
+
+  async #drain(drainMs: number): Promise<void> {
+    if (await this.#emptyWithin(drainMs)) return;
+    const error = new FabricError("REVOKED", "The worker stops", {});
+    for (const running of this.#running) this.#halt(running, "stopped", error);
+    if (await this.#emptyWithin(this.#core.options.graceMs)) return;
+    for (const running of this.#running) {
+      running.attempt.disown();
+      running.attempt.terminate();
+    }
+    await this.#handBackRest();
+  }
+
+  async #handBackRest(): Promise<void> {
+    const rest = [...this.#running].filter(({ hasSettled }) => !hasSettled);
+    const handed = await this.#core.committer.write((turn) =>
+      rest.map(({ attempt }) => {
+        const job = claimed(turn, attempt.claim);
+        if (job !== undefined) handBack(turn, job);
+        return job !== undefined;
+      }),
+    );
+    for (const running of rest) this.#running.delete(running);
+    this.#counts.handedBack += handed.filter(Boolean).length;
+  }
+
+  // What is left of it in the store: nothing, so that nobody need wait for its TTL.
+  async #leave(): Promise<void> {
+    const id = this.#id;
+    try {
+      await this.#keeper?.stop();
+      await this.#core.committer.write((turn) => {
+        for (const seq of turn.tx.runningOf(id)) {
+          const job = turn.tx.jobAt(seq);
+          if (job?.phase === PHASES.running) handBack(turn, job);
+          else if (job !== undefined) letGo(turn, job);
+        }
+        turn.tx.deleteWorker(id);
+        turn.told.push({ type: "worker-stopped", worker: id, atMs: turn.nowMs });
+      });
+    } catch (error) {
+      // Its claims go back when its TTL has passed.
+      this.#trouble(error);
+    }
+    await this.#threads.close();
+  }
+
+  async #emptyWithin(ms: number): Promise<boolean> {
+    if (this.#running.size === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#idle = resolve;
+    const cancel = this.#core.ports.timer.after(ms, resolve);
+    await promise;
+    cancel();
+    this.#idle = undefined;
+    return this.#running.size === 0;
+  }
+
+  #sleep(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#core.ports.timer.after(ms, resolve);
+    return promise;
+  }
+
+  #trouble(error: unknown): void {
+    this.#core.emit([{ type: "trouble", error, atMs: this.#core.ports.clock.nowMs() }]);
+  }
+}
+
+function timeout(id: string, timeoutMs: number): FabricError {
+  return new FabricError("TIMED_OUT", `The attempt at job ${id} took longer than ${timeoutMs} ms`, {
+    job: id,
+    timeoutMs,
+  });
+}

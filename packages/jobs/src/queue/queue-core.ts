@@ -1,0 +1,145 @@
+/** What the parts of a queue share: its store, its tasks, and who waits for what. */
+import { FabricError, invalidArgument } from "@selvage/fabric";
+import type { Combine } from "./combine.ts";
+import { Committer } from "./committer.ts";
+import type { JobBody } from "./job-body.ts";
+import type { JobStore, JobTx } from "./job-store.ts";
+import type { JobQueueEvent } from "./queue-events.ts";
+import type { JobQueuePorts, ResolvedQueue, ResolvedTask } from "./queue-options.ts";
+import type { JobHome } from "./queued-job.ts";
+import { idMaker, type Turn } from "./turn.ts";
+
+/** A task that was declared in this process. */
+export interface DeclaredTask extends ResolvedTask {
+  readonly name: string;
+  /** A function of this thread, or the URL of a module for worker threads. */
+  readonly body: JobBody<readonly unknown[], unknown> | { readonly href: string };
+}
+
+/** How long whoever waits for a job of another process sleeps between looks, at first and at most, in milliseconds. */
+const lookMs = { first: 10, most: 200 } as const;
+
+/** The heart of a `JobQueue`. */
+export class QueueCore implements JobHome {
+  readonly store: JobStore;
+  readonly ports: JobQueuePorts;
+  readonly options: ResolvedQueue;
+  readonly tasks: Map<string, DeclaredTask> = new Map();
+  readonly combiners: Map<string, Combine> = new Map();
+  readonly committer: Committer;
+  readonly #watchers = new Set<(event: JobQueueEvent) => void>();
+  readonly #waiting = new Map<string, Set<() => void>>();
+  readonly #hurried = new Set<() => void>();
+  readonly #unwatch: () => void;
+  #isClosed = false;
+
+  constructor(store: JobStore, ports: JobQueuePorts, options: ResolvedQueue) {
+    this.store = store;
+    this.ports = ports;
+    this.options = options;
+    const makeId = idMaker(ports.random);
+    this.committer = new Committer({
+      store,
+      nextTurn: () => ports.nextTurn(),
+      emit: (events) => this.emit(events),
+      turn: (tx): Turn => {
+        const nowMs = ports.clock.nowMs();
+        return {
+          ...{ tx, nowMs, codec: ports.codec, told: [] },
+          nextId: () => makeId(nowMs),
+          inlineBytesMax: options.inlineBytesMax,
+        };
+      },
+    });
+    this.#unwatch = store.watch(() => this.#hear());
+  }
+
+  /** @throws FabricError `STORE_UNAVAILABLE`. */
+  checkOpen(): void {
+    if (this.#isClosed) throw new FabricError("STORE_UNAVAILABLE", "The job queue was closed", {});
+  }
+
+  async look<T>(work: (tx: JobTx) => T): Promise<T> {
+    this.checkOpen();
+    return this.store.look(work);
+  }
+
+  decode(bytes: Uint8Array): unknown {
+    return this.ports.codec.decode(bytes);
+  }
+
+  monotonicMs(): number {
+    return this.ports.monotonicMs();
+  }
+
+  /** Encodes arguments or a result, within the queue's bounds. @throws FabricError `ENCODE`, `CAPACITY_EXCEEDED`. */
+  checkSize(what: string, bytes: Uint8Array): Uint8Array {
+    const { payloadBytesMax: most } = this.options;
+    if (bytes.length <= most) return bytes;
+    throw new FabricError(
+      "CAPACITY_EXCEEDED",
+      `${what}: expected at most ${most} bytes, got ${bytes.length}`,
+      {
+        bytes: bytes.length,
+        most,
+      },
+    );
+  }
+
+  /** Calls `watcher` with every event, until the returned function is called. */
+  subscribe(watcher: (event: JobQueueEvent) => void): () => void {
+    if (typeof watcher !== "function") throw invalidArgument("onEvent", "a function", watcher);
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  emit(events: readonly JobQueueEvent[]): void {
+    for (const event of events) {
+      for (const watcher of this.#watchers) {
+        // One watcher's mistake is not another's, nor the queue's.
+        try {
+          watcher(event);
+        } catch (thrown) {
+          this.ports.warn(thrown);
+        }
+      }
+      if ("jobId" in event) for (const wake of this.#waiting.get(event.jobId) ?? []) wake();
+    }
+  }
+
+  /** Calls `hurry` when another process may have changed something, until the returned function is called. */
+  onHint(hurry: () => void): () => void {
+    this.#hurried.add(hurry);
+    return () => this.#hurried.delete(hurry);
+  }
+
+  settled(jobId: string, timeoutMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const waiting = this.#waiting.get(jobId) ?? new Set();
+    this.#waiting.set(jobId, waiting);
+    const wake = (): void => {
+      cancel();
+      waiting.delete(wake);
+      if (waiting.size === 0 && this.#waiting.get(jobId) === waiting) this.#waiting.delete(jobId);
+      resolve();
+    };
+    const cancel = this.ports.timer.after(Math.min(timeoutMs, lookMs.most), wake);
+    waiting.add(wake);
+    return promise;
+  }
+
+  /** What was under way is done; from now on nothing is. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#unwatch();
+    for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
+    await this.committer.idle();
+    await this.store.close();
+  }
+
+  #hear(): void {
+    for (const hurry of this.#hurried) hurry();
+    for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
+  }
+}

@@ -1,0 +1,168 @@
+/** A job that is wanted, from what its caller said to what the store keeps. */
+import { FabricError, invalidArgument, sha256 } from "@selvage/fabric";
+import { From, type Combine } from "./combine.ts";
+import { specOf } from "./cron.ts";
+import type { InputSpec, JobSpec, Payload } from "./job-record.ts";
+import type { JobRequest } from "./lifecycle.ts";
+import type { DeclaredTask, QueueCore } from "./queue-core.ts";
+import {
+  checkCount,
+  checkMs,
+  checkName,
+  checkPriority,
+  type EnqueueOptions,
+} from "./queue-options.ts";
+import { validate } from "./validate.ts";
+
+/** Bytes of notes, at most. */
+const notesBytesMax = 4_096;
+/** One piece of a long payload: what one transaction writes of it. */
+const pieceBytes = 1024 * 1024;
+
+/** Arguments, as they are kept. */
+export interface EncodedArgs {
+  readonly payload: Payload;
+  readonly inputs: readonly InputSpec[];
+}
+
+/** Checks and encodes arguments. @throws FabricError `INVALID_ARGUMENT`, `ENCODE`, `CAPACITY_EXCEEDED`. */
+export async function encodeArgs(
+  core: QueueCore,
+  task: string,
+  given: readonly unknown[],
+): Promise<EncodedArgs> {
+  if (!Array.isArray(given)) throw invalidArgument("args", "an array of arguments", given);
+  const inputs: InputSpec[] = [];
+  const plain = given.map((arg: unknown, index) => {
+    if (!(arg instanceof From)) return arg;
+    inputs.push({ index, jobs: arg.jobs, combine: combineOf(core, arg) });
+    return null;
+  });
+  const schema = core.tasks.get(task)?.input;
+  // What is made of results is not there yet.
+  const args =
+    schema === undefined || inputs.length > 0 ? plain : await validate(task, schema, plain);
+  const bytes = core.checkSize(`arguments of "${task}"`, encode(core, task, args));
+  return { payload: await upload(core, bytes), inputs };
+}
+
+function encode(core: QueueCore, task: string, args: readonly unknown[]): Uint8Array {
+  try {
+    return core.ports.codec.encode(args);
+  } catch (cause) {
+    if (cause instanceof FabricError && cause.code === "CAPACITY_EXCEEDED") throw cause;
+    throw new FabricError(
+      "ENCODE",
+      `arguments of "${task}": ${cause instanceof Error ? cause.message : String(cause)}`,
+      { task },
+      { cause },
+    );
+  }
+}
+
+// A function that has no name in the queue is known by its text, in this process.
+function combineOf(core: QueueCore, { combine, isList }: From<unknown>): string {
+  if (combine === undefined) return isList ? "list" : "value";
+  if (typeof combine === "string") return combine;
+  const name = `${combine.name}#${digest(combine)}`;
+  core.combiners.set(name, combine);
+  return name;
+}
+
+const encoder = {
+  encode: (text: string) => Uint8Array.from(text, (unit) => unit.charCodeAt(0) & 0xff),
+};
+
+function digest(combine: Combine): string {
+  return sha256(encoder.encode(String(combine))).slice(0, 16);
+}
+
+/** Puts a long payload into leased blocks, piece by piece; a short one stays as it is. @throws FabricError of the store. */
+export async function upload(core: QueueCore, bytes: Uint8Array): Promise<Payload> {
+  const { inlineBytesMax, leaseMs } = core.options;
+  if (bytes.length <= inlineBytesMax) return { kind: "inline", bytes };
+  const { committer } = core;
+  const blocks = await committer.write(({ tx, nowMs }) => tx.openBlocks(nowMs + leaseMs));
+  for (let from = 0; from < bytes.length; from += pieceBytes) {
+    const piece = bytes.subarray(from, from + pieceBytes);
+    await committer.write(({ tx, nowMs }) => tx.addBlock(blocks, piece, nowMs + leaseMs));
+  }
+  return { kind: "blocks", blocks };
+}
+
+/** What the store is asked for. @throws FabricError `INVALID_ARGUMENT`. */
+export function requestOf(
+  core: QueueCore,
+  name: string,
+  { payload, inputs }: EncodedArgs,
+  options: EnqueueOptions,
+  fan?: JobSpec["fan"],
+): (nowMs: number) => JobRequest {
+  const task: DeclaredTask | undefined = core.tasks.get(name);
+  const { defaultRetries, defaultTimeoutMs } = core.options;
+  const { delayMs = 0, expiresMs, uniqueKey, metadata } = options;
+  checkMs("delayMs", delayMs, 0, Number.MAX_SAFE_INTEGER);
+  if (expiresMs !== undefined) checkMs("expiresMs", expiresMs, 0, Number.MAX_SAFE_INTEGER);
+  if (uniqueKey !== undefined) checkName("uniqueKey", uniqueKey);
+  if (metadata !== undefined && typeof metadata !== "string")
+    throw invalidArgument("metadata", "a text", metadata);
+  const timeoutMs = checkMs(
+    "timeoutMs",
+    options.timeoutMs ?? task?.timeoutMs ?? defaultTimeoutMs,
+    0,
+  );
+  const request = {
+    task: name,
+    queue: checkName("queue", options.queue ?? task?.queue ?? "default"),
+    args: payload,
+    spec: {
+      ...specOf(task?.backoff, timeoutMs),
+      ...(inputs.length > 0 ? { inputs } : {}),
+      ...(fan === undefined ? {} : { fan }),
+    },
+    retries: checkCount("retries", options.retries ?? task?.retries ?? defaultRetries, 0),
+    priority: checkPriority(options.priority ?? task?.priority ?? 0),
+    uniqueKey: uniqueKey ?? null,
+    dependsOn: idsOf(options.dependsOn),
+    metadata: metadata ?? null,
+    notes: notesOf(options.notes),
+  };
+  // By the clock of the transaction: what one call makes is of one time.
+  return (nowMs) => ({
+    ...request,
+    dueMs: nowMs + delayMs,
+    expiresMs: expiresMs === undefined ? null : nowMs + expiresMs,
+  });
+}
+
+function idsOf(given: EnqueueOptions["dependsOn"]): readonly string[] {
+  if (given === undefined) return [];
+  const list = Array.isArray(given) ? (given as readonly unknown[]) : [given];
+  return list.map((one) => {
+    const id: unknown = typeof one === "string" ? one : (one as { id?: unknown } | null)?.id;
+    if (typeof id === "string") return id;
+    throw invalidArgument("dependsOn", "a job or its id, or an array of them", one);
+  });
+}
+
+function notesOf(notes: EnqueueOptions["notes"]): string | null {
+  if (notes === undefined) return null;
+  if (typeof notes !== "object" || notes === null || Array.isArray(notes))
+    throw invalidArgument("notes", "an object", notes);
+  const json = stringify(notes);
+  if (json === undefined || json.length > notesBytesMax)
+    throw invalidArgument(
+      "notes",
+      `at most ${notesBytesMax} bytes of JSON`,
+      json?.length ?? "no JSON",
+    );
+  return json;
+}
+
+function stringify(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,73 @@
+/** One transaction of a queue, and the small things that all of its steps share. */
+import type { Codec, Random } from "@selvage/fabric";
+import {
+  eventBase,
+  type JobEventBase,
+  type JobQueueEvent,
+  type JobQueueJobEvent,
+} from "./queue-events.ts";
+import type { JobRow, Payload } from "./job-record.ts";
+import type { JobTx } from "./job-store.ts";
+
+/** What the steps of one transaction work with. */
+export interface Turn {
+  readonly tx: JobTx;
+  readonly nowMs: number;
+  readonly codec: Codec<unknown>;
+  /** Makes an id: version 7, so that ids of later jobs sort behind. */
+  readonly nextId: () => string;
+  /** What to tell once the transaction is in. */
+  readonly told: JobQueueEvent[];
+  /** Payloads longer than that stand in blocks. */
+  readonly inlineBytesMax: number;
+}
+
+/** An event of a job without what all have. */
+type Told<E> = E extends JobQueueJobEvent ? Omit<E, keyof JobEventBase> : never;
+
+/** Notes an event of a job. */
+export function tell(turn: Turn, job: JobRow, event: Told<JobQueueJobEvent>): void {
+  turn.told.push({ ...event, ...eventBase(job, turn.nowMs) } as JobQueueEvent);
+}
+
+/** Puts bytes where they belong, in this transaction. */
+export function keepPayload(turn: Turn, bytes: Uint8Array): Payload {
+  if (bytes.length <= turn.inlineBytesMax) return { kind: "inline", bytes };
+  const blocks = turn.tx.openBlocks(turn.nowMs);
+  turn.tx.addBlock(blocks, bytes, turn.nowMs);
+  turn.tx.keepBlocks(blocks);
+  return { kind: "blocks", blocks };
+}
+
+/** The bytes of a payload; undefined when its blocks are gone. */
+export function payloadBytes(tx: JobTx, payload: Payload): Uint8Array | undefined {
+  return payload.kind === "inline" ? payload.bytes : tx.readBlocks(payload.blocks);
+}
+
+/**
+ * Makes ids of version 7 (RFC 9562): 48 bits of milliseconds, then 12 bits that count within one, then chance. Of one maker
+ * they rise, also when the clock stands or goes back.
+ */
+export function idMaker(random: Random): (nowMs: number) => string {
+  let lastMs = 0;
+  let count = 0;
+  const words = new Int32Array(2);
+  return (nowMs) => {
+    const ms = Math.floor(nowMs);
+    if (ms > lastMs) {
+      lastMs = ms;
+      count = 0;
+    } else if (++count > 0xfff) {
+      lastMs++;
+      count = 0;
+    }
+    random.fill(words);
+    const time = lastMs.toString(16).padStart(12, "0");
+    const high = ((words[0] as number) >>> 0).toString(16).padStart(8, "0");
+    const low = ((words[1] as number) >>> 0).toString(16).padStart(8, "0");
+    // The variant's two bits are 10: one of 8, 9, a, b.
+    const variant = "89ab"[(words[0] as number) & 3] as string;
+    const counted = count.toString(16).padStart(3, "0");
+    return `${time.slice(0, 8)}-${time.slice(8)}-7${counted}-${variant}${high.slice(1, 4)}-${high.slice(4)}${low}`;
+  };
+}

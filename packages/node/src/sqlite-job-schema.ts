@@ -1,0 +1,86 @@
+/** The tables of a job store. */
+
+/** Rises with every change of the tables. A file of an older version is brought to this one when it is opened. */
+export const jobSchemaVersion = 1;
+
+/**
+ * Partial indices hold what a worker looks for and nothing else: what has ended costs a claim nothing, however much it is. Phases are
+ * those of `PHASES` in @selvage/jobs.
+ */
+export const jobSchema = `
+  CREATE TABLE IF NOT EXISTS jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    task TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    created_ms REAL NOT NULL,
+    spec TEXT NOT NULL,
+    metadata TEXT,
+    notes TEXT,
+    unique_key TEXT,
+    expires_ms REAL,
+    phase INTEGER NOT NULL,
+    due_ms REAL NOT NULL,
+    blockers INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    retries_left INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    owner TEXT,
+    is_cancelling INTEGER NOT NULL,
+    progress REAL NOT NULL,
+    started_ms REAL,
+    ended_ms REAL,
+    because TEXT,
+    root TEXT,
+    result BLOB,
+    result_blocks INTEGER,
+    args BLOB,
+    args_blocks INTEGER
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (queue, task, priority DESC, due_ms, seq) WHERE phase = 0;
+  CREATE INDEX IF NOT EXISTS jobs_delayed ON jobs (due_ms) WHERE phase = 1;
+  CREATE INDEX IF NOT EXISTS jobs_expiring ON jobs (expires_ms) WHERE expires_ms IS NOT NULL AND phase < 3;
+  CREATE INDEX IF NOT EXISTS jobs_owned ON jobs (task, queue, owner) WHERE owner IS NOT NULL;
+  CREATE UNIQUE INDEX IF NOT EXISTS jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND phase <= 3;
+  CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (phase, ended_ms) WHERE phase > 3;
+  CREATE INDEX IF NOT EXISTS jobs_root ON jobs (root) WHERE root IS NOT NULL;
+
+  CREATE TABLE IF NOT EXISTS dependencies (
+    parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS dependencies_of ON dependencies (child, parent);
+
+  CREATE TABLE IF NOT EXISTS failures (
+    job INTEGER NOT NULL, attempt INTEGER NOT NULL, error TEXT NOT NULL, failed_at REAL NOT NULL,
+    name TEXT NOT NULL, code TEXT, stack TEXT
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS failures_of ON failures (job);
+
+  CREATE TABLE IF NOT EXISTS partials (
+    job INTEGER NOT NULL, number INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (job, number)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE IF NOT EXISTS payloads (blocks INTEGER PRIMARY KEY AUTOINCREMENT, leased_until_ms REAL) STRICT;
+  CREATE INDEX IF NOT EXISTS payloads_leased ON payloads (leased_until_ms) WHERE leased_until_ms IS NOT NULL;
+  CREATE TABLE IF NOT EXISTS blocks (
+    number INTEGER PRIMARY KEY, payload INTEGER NOT NULL, bytes BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS blocks_of ON blocks (payload);
+
+  CREATE TABLE IF NOT EXISTS counts (
+    queue TEXT NOT NULL, status TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (queue, status)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS workers (
+    id TEXT PRIMARY KEY, label TEXT NOT NULL, queues TEXT NOT NULL, started_ms REAL NOT NULL,
+    lease_ms REAL NOT NULL, beats INTEGER NOT NULL, beat_ms REAL NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS queues (
+    name TEXT PRIMARY KEY, is_paused INTEGER NOT NULL, max_concurrent INTEGER, rate_per_second REAL, rate_burst REAL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, tokens REAL NOT NULL, at_ms REAL NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS crons (
+    name TEXT PRIMARY KEY, task TEXT NOT NULL, queue TEXT NOT NULL, expression TEXT NOT NULL, time_zone TEXT NOT NULL,
+    args BLOB NOT NULL, next_ms REAL, is_paused INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+`;
