@@ -61,6 +61,8 @@ export type {
   StatusCount,
   WorkerRow,
 } from "./queue/job-record.ts";
+export { jobStoreConformance } from "./queue/job-store-conformance.ts";
+export type { JobStoreSubject } from "./queue/job-store-conformance.ts";
 export type { JobFilter, JobStore, JobTx, ReadyJob } from "./queue/job-store.ts";
 export { JobWorker } from "./queue/job-worker.ts";
 export type { WorkerResult } from "./queue/job-worker.ts";

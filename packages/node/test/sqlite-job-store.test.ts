@@ -1,0 +1,64 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { jobStoreConformance } from "@selvage/jobs";
+import { SqliteJobStore } from "@selvage/node";
+import { afterAll, describe, expect, it } from "vitest";
+
+const folder = mkdtempSync(join(tmpdir(), "selvage-jobs-"));
+let files = 0;
+const newPath = (): string => join(folder, `${files++}.sqlite`);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const cases = jobStoreConformance({
+  open: async () => new SqliteJobStore(newPath()),
+  reopen: async (store) => new SqliteJobStore((store as SqliteJobStore).path),
+});
+
+describe("SqliteJobStore", () => {
+  it.each(cases.map((one) => [one.name, one] as const))("%s", async (_name, one) => {
+    await expect(one.run()).resolves.toBeUndefined();
+  });
+
+  it("makes the folder of its file", async () => {
+    const store = new SqliteJobStore(join(folder, "deep", "er", "jobs.sqlite"));
+    await store.close();
+    await expect(store.look(() => 1)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  });
+
+  it("says what a file is that is no database, or of a newer Selvage, and what a path is that leads nowhere", () => {
+    const path = newPath();
+    writeFileSync(path, "x".repeat(4_096));
+    expect(() => new SqliteJobStore(path)).toThrow(
+      expect.objectContaining({ code: "CORRUPT_RECORD" }),
+    );
+    const newer = newPath();
+    using database = new DatabaseSync(newer);
+    database.exec("PRAGMA user_version = 99");
+    expect(() => new SqliteJobStore(newer)).toThrow(
+      expect.objectContaining({
+        code: "UNSUPPORTED",
+        details: expect.objectContaining({ found: 99 }),
+      }),
+    );
+    expect(() => new SqliteJobStore(join(path, "jobs.sqlite"))).toThrow(
+      expect.objectContaining({ code: "STORE_UNAVAILABLE" }),
+    );
+    expect(() => new SqliteJobStore("")).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+    );
+  });
+
+  it("tells its watchers what another handle wrote", async () => {
+    const path = newPath();
+    const store = new SqliteJobStore(path);
+    const { promise: told, resolve } = Promise.withResolvers<void>();
+    store.watch(resolve);
+    const other = new SqliteJobStore(path);
+    await other.transact((tx) => tx.putBucket({ name: "b", tokens: 1, atMs: 1 }));
+    await told;
+    await other.close();
+    await store.close();
+  });
+});
