@@ -35,7 +35,7 @@ export interface Claim extends ClaimToken {
 /** What there was to take. */
 export interface Catch {
   readonly claims: readonly Claim[];
-  /** When a rate limit lets the next job start: the worker need not wait for its tick. */
+  /** When time alone lets something happen: a rate limit, a delayed job. The worker need not wait for its tick. */
   readonly nextMs: number | undefined;
 }
 
@@ -51,7 +51,8 @@ export function claim(turn: Turn, appetite: Appetite): Catch {
       claims.push(take(turn, seq, appetite.worker));
   }
   allowances.save();
-  return { claims, nextMs: allowances.nextMs };
+  const nextMs = Math.min(allowances.nextMs ?? Infinity, turn.tx.nextTimeMs() ?? Infinity);
+  return { claims, nextMs: nextMs === Infinity ? undefined : nextMs };
 }
 
 function pick(
