@@ -4,6 +4,7 @@ import {
   type JobStore,
   type JobTx,
   type QueuedJob,
+  type QueuedTask,
 } from "@selvage/jobs";
 import { FabricError } from "@selvage/fabric";
 import { describe, expect, it } from "vitest";
@@ -106,7 +107,9 @@ describe("limits", () => {
       queue.task("work", { maxConcurrent: 3 }, async () => bodies.run(() => rig.host.later(50)));
     const queues = [rig.open(), rig.open(), rig.open()];
     const [task] = queues.map(declare);
-    const jobs = await rig.pump(task?.enqueueMany(Array.from({ length: 40 }, () => [])) ?? []);
+    const jobs = await rig.pump(
+      (task as QueuedTask<[], void>).enqueueMany(Array.from({ length: 40 }, () => [])),
+    );
     for (const queue of queues) queue.runWorker();
     for (const job of jobs) await rig.pump(job.result());
     expect([bodies.most, bodies.starts]).toEqual([3, 40]);
@@ -147,7 +150,9 @@ describe("limits", () => {
       queue.task("call", { rateLimit: "5/s" }, async () => void startsMs.push(rig.host.nowMs)),
     );
     for (const queue of queues) queue.runWorker();
-    const jobs = await rig.pump(tasks[0]?.enqueueMany(Array.from({ length: 25 }, () => [])) ?? []);
+    const jobs = await rig.pump(
+      (tasks[0] as QueuedTask<[], void>).enqueueMany(Array.from({ length: 25 }, () => [])),
+    );
     for (const job of jobs) await rig.pump(job.result({ timeoutMs: 60_000 }));
     for (const fromMs of startsMs)
       expect(
@@ -265,7 +270,9 @@ describe("a stop", () => {
       );
     });
     const deaf = queue.task("deaf", async () => bodies[1]?.());
-    const jobs = await rig.pump(Promise.all([listening.enqueue([]), deaf.enqueue([])]));
+    const jobs: QueuedJob[] = await rig.pump(
+      Promise.all<QueuedJob>([listening.enqueue([]), deaf.enqueue([])]),
+    );
     const worker = queue.runWorker({ drainMs: 500 });
     await rig.pass(100);
     expect(await rig.pump(worker.stop())).toEqual({

@@ -26,6 +26,7 @@ export type { MemoryProviderOptions } from "./memory-provider.ts";
 export { SqliteCheckpointStore } from "./sqlite-checkpoints.ts";
 export { SqliteDeadLetterStore } from "./sqlite-dead-letters.ts";
 export { SqliteJobStore } from "./sqlite-job-store.ts";
+export type { SqliteJobStoreOptions } from "./sqlite-job-store.ts";
 export { runStages } from "./stage-threads.ts";
 export type {
   NumberedItem,

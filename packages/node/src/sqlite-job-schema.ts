@@ -1,14 +1,14 @@
 /** The tables of a job store. */
 
-/** Rises with every change of the tables. A file of an older version is brought to this one when it is opened. */
-export const jobSchemaVersion = 1;
+/** Says in a file that it is one of ours: "SJOB". */
+export const jobApplicationId = 0x53_4a_4f_42;
 
 /**
  * Partial indices hold what a worker looks for and nothing else: what has ended costs a claim nothing, however much it is. Phases are
  * those of `PHASES` in @selvage/jobs.
  */
-export const jobSchema = `
-  CREATE TABLE IF NOT EXISTS jobs (
+const tables = `
+  CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     task TEXT NOT NULL,
@@ -38,49 +38,57 @@ export const jobSchema = `
     args BLOB,
     args_blocks INTEGER
   ) STRICT;
-  CREATE INDEX IF NOT EXISTS jobs_ready ON jobs (queue, task, priority DESC, due_ms, seq) WHERE phase = 0;
-  CREATE INDEX IF NOT EXISTS jobs_delayed ON jobs (due_ms) WHERE phase = 1;
-  CREATE INDEX IF NOT EXISTS jobs_expiring ON jobs (expires_ms) WHERE expires_ms IS NOT NULL AND phase < 3;
-  CREATE INDEX IF NOT EXISTS jobs_owned ON jobs (task, queue, owner) WHERE owner IS NOT NULL;
-  CREATE UNIQUE INDEX IF NOT EXISTS jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND phase <= 3;
-  CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (phase, ended_ms) WHERE phase > 3;
-  CREATE INDEX IF NOT EXISTS jobs_root ON jobs (root) WHERE root IS NOT NULL;
+  CREATE INDEX jobs_ready ON jobs (queue, task, priority DESC, due_ms, seq) WHERE phase = 0;
+  CREATE INDEX jobs_delayed ON jobs (due_ms) WHERE phase = 1;
+  CREATE INDEX jobs_expiring ON jobs (expires_ms) WHERE expires_ms IS NOT NULL AND phase < 3;
+  CREATE INDEX jobs_owned ON jobs (task, queue, owner) WHERE owner IS NOT NULL;
+  CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND phase <= 3;
+  CREATE INDEX jobs_ended ON jobs (phase, ended_ms) WHERE phase > 3;
 
-  CREATE TABLE IF NOT EXISTS dependencies (
+  CREATE TABLE dependencies (
     parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS dependencies_of ON dependencies (child, parent);
+  CREATE INDEX dependencies_of ON dependencies (child, parent);
 
-  CREATE TABLE IF NOT EXISTS failures (
+  CREATE TABLE failures (
     job INTEGER NOT NULL, attempt INTEGER NOT NULL, error TEXT NOT NULL, failed_at REAL NOT NULL,
     name TEXT NOT NULL, code TEXT, stack TEXT
   ) STRICT;
-  CREATE INDEX IF NOT EXISTS failures_of ON failures (job);
+  CREATE INDEX failures_of ON failures (job);
 
-  CREATE TABLE IF NOT EXISTS partials (
+  CREATE TABLE partials (
     job INTEGER NOT NULL, number INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (job, number)
   ) STRICT, WITHOUT ROWID;
 
-  CREATE TABLE IF NOT EXISTS payloads (blocks INTEGER PRIMARY KEY AUTOINCREMENT, leased_until_ms REAL) STRICT;
-  CREATE INDEX IF NOT EXISTS payloads_leased ON payloads (leased_until_ms) WHERE leased_until_ms IS NOT NULL;
-  CREATE TABLE IF NOT EXISTS blocks (
+  CREATE TABLE payloads (blocks INTEGER PRIMARY KEY AUTOINCREMENT, leased_until_ms REAL) STRICT;
+  CREATE INDEX payloads_leased ON payloads (leased_until_ms) WHERE leased_until_ms IS NOT NULL;
+  CREATE TABLE blocks (
     number INTEGER PRIMARY KEY, payload INTEGER NOT NULL, bytes BLOB NOT NULL
   ) STRICT;
-  CREATE INDEX IF NOT EXISTS blocks_of ON blocks (payload);
+  CREATE INDEX blocks_of ON blocks (payload);
 
-  CREATE TABLE IF NOT EXISTS counts (
+  CREATE TABLE counts (
     queue TEXT NOT NULL, status TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (queue, status)
   ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS workers (
+  CREATE TABLE workers (
     id TEXT PRIMARY KEY, label TEXT NOT NULL, queues TEXT NOT NULL, started_ms REAL NOT NULL,
     lease_ms REAL NOT NULL, beats INTEGER NOT NULL, beat_ms REAL NOT NULL
   ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS queues (
+  CREATE TABLE queues (
     name TEXT PRIMARY KEY, is_paused INTEGER NOT NULL, max_concurrent INTEGER, rate_per_second REAL, rate_burst REAL
   ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, tokens REAL NOT NULL, at_ms REAL NOT NULL) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS crons (
+  CREATE TABLE buckets (name TEXT PRIMARY KEY, tokens REAL NOT NULL, at_ms REAL NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE crons (
     name TEXT PRIMARY KEY, task TEXT NOT NULL, queue TEXT NOT NULL, expression TEXT NOT NULL, time_zone TEXT NOT NULL,
     args BLOB NOT NULL, next_ms REAL, is_paused INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
 `;
+
+/**
+ * What makes version n + 1 of version n. What was given out is not changed: a new version is a new entry. The second one finds jobs by
+ * the dead one that cancelled them.
+ */
+export const jobMigrations: readonly string[] = [
+  tables,
+  "CREATE INDEX jobs_root ON jobs (root) WHERE root IS NOT NULL;",
+];

@@ -1,11 +1,18 @@
 /** Jobs in a SQLite file, for all processes of this machine. */
 import { mkdirSync, watch, type FSWatcher } from "node:fs";
 import { dirname } from "node:path";
-import { FabricError } from "@selvage/fabric";
+import type { DatabaseSync } from "node:sqlite";
+import { FabricError, invalidArgument } from "@selvage/fabric";
 import type { JobStore, JobTx } from "@selvage/jobs";
 import { SqliteFile } from "./sqlite-file.ts";
 import { SqliteJobTx } from "./sqlite-job-tx.ts";
-import { jobSchema, jobSchemaVersion } from "./sqlite-job-schema.ts";
+import { jobApplicationId, jobMigrations } from "./sqlite-job-schema.ts";
+
+/** Options of {@link SqliteJobStore}. */
+export interface SqliteJobStoreOptions {
+  /** The file does not grow beyond that: what does not fit is refused, `CAPACITY_EXCEEDED`. Default: as the disk lets it. */
+  readonly bytesMax?: number;
+}
 
 /**
  * Keeps jobs in a SQLite file, and makes its folder. What was acknowledged survives a power cut: each transaction is synced
@@ -37,18 +44,15 @@ export class SqliteJobStore implements JobStore {
    * @throws FabricError `UNSUPPORTED` (a Node without SQLite, a file of a newer Selvage), `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`,
    * `CORRUPT_RECORD`.
    */
-  constructor(path: string) {
+  constructor(path: string, options: SqliteJobStoreOptions = {}) {
+    const { bytesMax } = options;
+    if (bytesMax !== undefined && !(bytesMax >= 0))
+      throw invalidArgument("bytesMax", "bytes from 0 up", bytesMax);
     if (typeof path === "string" && path !== "") makeFolder(path);
     this.#file = new SqliteFile(path, "");
     try {
-      this.#file.transact((database) => {
-        const { user_version: found } = database.prepare("PRAGMA user_version").get() as {
-          user_version: number;
-        };
-        if (found > jobSchemaVersion) throw newer(path, found);
-        database.exec(jobSchema);
-        database.exec(`PRAGMA user_version = ${jobSchemaVersion}`);
-      });
+      this.#file.transact((database) => migrate(path, database));
+      if (bytesMax !== undefined) this.#file.run((database) => limit(database, bytesMax));
       this.#tx = this.#file.run((database) => new SqliteJobTx(database));
     } catch (thrown) {
       this.#file.close();
@@ -133,10 +137,38 @@ function makeFolder(path: string): void {
   }
 }
 
+// Brings a file to the tables of today, one version after the other, all or none.
+function migrate(path: string, database: DatabaseSync): void {
+  const read = (what: string): number =>
+    Number(Object.values(database.prepare(what).get() ?? {})[0]);
+  const found = read("PRAGMA user_version");
+  const application = read("PRAGMA application_id");
+  if (application !== jobApplicationId && read("SELECT count(*) FROM sqlite_master") > 0)
+    throw new FabricError(
+      "UNSUPPORTED",
+      `Cannot use ${path}: it is the database of something else`,
+      {
+        path,
+      },
+    );
+  if (found > jobMigrations.length) throw newer(path, found);
+  if (found === jobMigrations.length) return;
+  for (const migration of jobMigrations.slice(found)) database.exec(migration);
+  database.exec(`PRAGMA application_id = ${jobApplicationId}`);
+  database.exec(`PRAGMA user_version = ${jobMigrations.length}`);
+}
+
+function limit(database: DatabaseSync, bytesMax: number): void {
+  const { page_size: pageBytes } = database.prepare("PRAGMA page_size").get() as {
+    page_size: number;
+  };
+  database.exec(`PRAGMA max_page_count = ${Math.max(1, Math.floor(bytesMax / pageBytes))}`);
+}
+
 function newer(path: string, found: number): FabricError {
   return new FabricError(
     "UNSUPPORTED",
-    `Cannot use ${path}: its schema is version ${found}, this Selvage knows up to ${jobSchemaVersion}`,
-    { path, found, known: jobSchemaVersion },
+    `Cannot use ${path}: its schema is version ${found}, this Selvage knows up to ${jobMigrations.length}`,
+    { path, found, known: jobMigrations.length },
   );
 }

@@ -278,6 +278,7 @@ export {
   type LiveViewOptions,
   type NumberedItem,
   type OpenJobQueueOptions,
+  type SqliteJobStoreOptions,
   type StageThreadsEvent,
   type StageThreadsOptions,
   type StageThreadsResult,

@@ -43,12 +43,14 @@ export class JobAttempt {
     this.#source = core.ports.abortSource();
   }
 
-  /** Runs the body. Resolves with how it ended; never rejects. */
-  async run(threads: () => Promise<ThreadParts>): Promise<BodyEnd> {
+  /** Runs the body, and says when it begins. Resolves with how it ended; never rejects. */
+  async run(threads: () => Promise<ThreadParts>, onStart: () => void): Promise<BodyEnd> {
     try {
       const args = await this.#args();
       const { body } = this.task;
-      if (typeof body !== "function") return { bytes: await this.#there(body, args, threads) };
+      if (typeof body !== "function")
+        return { bytes: await this.#there(body, args, threads, onStart) };
+      onStart();
       const value: unknown = await body(this.#context(), ...args);
       const bytes = encodeResult(this.#core.ports.codec, value);
       return { bytes: this.#core.checkSize("result", bytes) };
@@ -68,7 +70,9 @@ export class JobAttempt {
 
   /** Ends the body, whatever it does. False where nothing can: a function on this thread goes on. */
   terminate(): boolean {
-    return this.#far?.end() ?? false;
+    this.#far?.end();
+    // One that waits for its thread does not begin any more.
+    return typeof this.task.body !== "function";
   }
 
   /** True once what it holds on its thread has lapsed: it was silent for too long. */
@@ -117,6 +121,7 @@ export class JobAttempt {
     module: { readonly href: string },
     args: readonly unknown[],
     threads: () => Promise<ThreadParts>,
+    onStart: () => void,
   ): Promise<Uint8Array> {
     const { job, epoch } = this.claim;
     const far: FarJob = {
@@ -134,7 +139,7 @@ export class JobAttempt {
       {
         chunk: { id: job.id, index: 0, bytes },
         attempt: job.attempts,
-        onStart: () => {},
+        onStart,
         onProgress: (fraction) =>
           this.#advance(fraction === undefined ? undefined : fraction * 100),
         onLog: () => {},

@@ -180,14 +180,19 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     const attempt = new JobAttempt(this.#core, one, task, () => this.#keeper?.stamp());
     const running: Running = { attempt, hasSettled: false, halt: undefined, timers: [] };
     this.#running.add(running);
-    const { timeoutMs } = one.job.spec;
-    if (timeoutMs > 0) this.#after(running, timeoutMs, () => this.#timeOut(running, timeoutMs));
     void this.#run(running);
   }
 
   async #run(running: Running): Promise<void> {
     const { attempt } = running;
-    const ended = await attempt.run(() => this.#threads.parts());
+    const { timeoutMs } = attempt.claim.job.spec;
+    const ended = await attempt.run(
+      () => this.#threads.parts(),
+      () => {
+        // The wait for a thread is not the body's.
+        if (timeoutMs > 0) this.#after(running, timeoutMs, () => this.#timeOut(running, timeoutMs));
+      },
+    );
     running.hasSettled = true;
     for (const clear of running.timers) clear();
     try {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { jobStoreConformance } from "@selvage/jobs";
-import { SqliteJobStore } from "@selvage/node";
+import { SqliteDeadLetterStore, SqliteJobStore } from "@selvage/node";
 import { afterAll, describe, expect, it } from "vitest";
 
 const folder = mkdtempSync(join(tmpdir(), "selvage-jobs-"));
@@ -48,6 +48,30 @@ describe("SqliteJobStore", () => {
     expect(() => new SqliteJobStore("")).toThrow(
       expect.objectContaining({ code: "INVALID_ARGUMENT" }),
     );
+  });
+
+  it("is brought from an older version to this one, with its jobs, and refuses what is another program's", async () => {
+    const path = newPath();
+    const now = new SqliteJobStore(path);
+    await now.transact((tx) => tx.putBucket({ name: "b", tokens: 1, atMs: 1 }));
+    await now.close();
+    {
+      using database = new DatabaseSync(path);
+      database.exec("DROP INDEX jobs_root; PRAGMA user_version = 1");
+    }
+    const store = new SqliteJobStore(path);
+    expect(await store.look((tx) => tx.bucket("b")?.tokens)).toBe(1);
+    await store.close();
+    using database = new DatabaseSync(path);
+    expect(database.prepare("PRAGMA user_version").get()).toEqual({ user_version: 2 });
+    expect(
+      database.prepare("SELECT count(*) AS n FROM sqlite_master WHERE name = 'jobs_root'").get(),
+    ).toEqual({ n: 1 });
+    const letters = new SqliteDeadLetterStore(newPath());
+    expect(() => new SqliteJobStore(join(folder, `${files - 1}.sqlite`))).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+    letters[Symbol.dispose]();
   });
 
   it("tells its watchers what another handle wrote", async () => {
