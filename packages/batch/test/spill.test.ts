@@ -261,6 +261,31 @@ describe("Outputs beyond the memory", () => {
     }
   });
 
+  it("are no reason to begin attempts that cannot go on: 64 are at work, the others have not started", async () => {
+    const rig = new Rig(small);
+    const tasks: TaskDef[] = Array.from({ length: 200 }, (_, at) => ({
+      name: `make ${at}`,
+      outputs: [raw(`x${at}`)],
+      run: async (context: TaskContext) => {
+        context.signal.addEventListener("abort", () => stop.reject(context.signal.reason));
+        await stop.promise;
+      },
+    }));
+    const stop = Promise.withResolvers<void>();
+    let sources = 0;
+    const abortSource = (): AbortController => {
+      sources++;
+      return new AbortController();
+    };
+    const options: ExecutorOptions = { ...eager, schedule: "ready", timeoutMs: 1_000 };
+    const running = rig.start(planOf(tasks), options, { ...rig.ports, abortSource });
+    const result = await rig.host.pump(running);
+    // Those that the run's time cut short, and those that it cancelled before they began.
+    expect([result.timedOut, result.cancelled, sources]).toEqual([64, 136, 64]);
+    expect(rig.moves.filter((move) => move.endsWith("running"))).toHaveLength(64);
+    expectAllBack(rig, result);
+  });
+
   it("do not keep a body from waiting while others run", async () => {
     const rig = new Rig(small);
     const tasks: TaskDef[] = Array.from({ length: 100 }, (_, at) => ({

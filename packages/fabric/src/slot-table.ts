@@ -58,7 +58,9 @@ export class SlotTable {
   readonly #control: ControlPlane;
   readonly #records: (LeaseRecord | undefined)[] = [];
   readonly #free: number[] = [];
-  readonly #byId = new Map<string, LeaseRecord>();
+  // To their slots, not to the records: a map that leases come to and go from leaves old tables behind, and what is in
+  // those, for the next full collection.
+  readonly #byId = new Map<string, number>();
   // Slots above the high-water mark were never used: nothing of them is in resident memory.
   #highWater: number;
   #retired = 0;
@@ -156,12 +158,13 @@ export class SlotTable {
     if (record === undefined || record.lease.generation !== generation) return;
     if (record.leaseId !== undefined) return;
     record.leaseId = leaseId;
-    this.#byId.set(leaseId, record);
+    this.#byId.set(leaseId, record.lease.slot);
   }
 
   /** The record of a lease, by its id. */
   find(leaseId: string): LeaseRecord | undefined {
-    return this.#byId.get(leaseId);
+    const slot = this.#byId.get(leaseId);
+    return slot === undefined ? undefined : this.#records[slot];
   }
 
   /** Every record. */

@@ -68,6 +68,40 @@ interface Registration {
   readonly leaseId: string | undefined;
 }
 
+/** A manager, as its holds reach it. */
+interface HoldBooks {
+  isLapsed(registration: Registration): boolean;
+  renewed(registration: Registration): number;
+  close(registration: Registration): void;
+}
+
+// One shape for all: there are as many as leases in memory.
+class OpenHold implements Hold {
+  readonly #registration: Registration;
+  readonly #books: HoldBooks;
+
+  constructor(registration: Registration, books: HoldBooks) {
+    this.#registration = registration;
+    this.#books = books;
+  }
+
+  get isLapsed(): boolean {
+    return this.#books.isLapsed(this.#registration);
+  }
+
+  get renewed(): number {
+    return this.#books.renewed(this.#registration);
+  }
+
+  end(): void {
+    this.#books.close(this.#registration);
+  }
+
+  [Symbol.dispose](): void {
+    this.end();
+  }
+}
+
 /**
  * Renews registered leases: beside the work where the fabric has a keeper thread, and at each `tick` in any case.
  *
@@ -89,7 +123,9 @@ export class RenewalManager implements Disposable {
   readonly #fabric: Fabric;
   readonly #desk = new RenewalDesk();
   readonly #stallMs: number;
-  readonly #registrations = new Set<Registration>();
+  // By their entries at the desk. A list, not a set: a table that holds come to and go from leaves old tables behind, and
+  // what is in those, for the next full collection.
+  readonly #registrations: (Registration | undefined)[] = [];
   readonly #byId = new Map<string, Registration>();
   // Takes the desk away from the keeper again; undefined until the keeper has it.
   #unwatch: (() => void) | undefined;
@@ -98,6 +134,15 @@ export class RenewalManager implements Disposable {
   #totalRenewed = 0;
   #closedFailed = 0;
   #closedExpired = 0;
+  // What holds ask for.
+  readonly #books: HoldBooks = {
+    isLapsed: (registration) => this.#isLapsed(registration),
+    renewed: (registration) => {
+      if (registration.isOpen) this.#take(registration, this.#read(registration));
+      return registration.renewed;
+    },
+    close: (registration) => this.#close(registration),
+  };
 
   constructor(fabric: Fabric, options: RenewalOptions = {}) {
     if (typeof (fabric as Fabric | undefined)?.find !== "function")
@@ -109,7 +154,7 @@ export class RenewalManager implements Disposable {
   /** Renewals so far, by whichever thread. */
   get renewedTotal(): number {
     for (const registration of this.#registrations)
-      this.#take(registration, this.#read(registration));
+      if (registration !== undefined) this.#take(registration, this.#read(registration));
     return this.#totalRenewed;
   }
 
@@ -144,23 +189,7 @@ export class RenewalManager implements Disposable {
    * @throws FabricError `LEASE_EXPIRED` or `REVOKED` when the lease is over, `INVALID_ARGUMENT`, `CAPACITY_EXCEEDED`.
    */
   hold(lease: MemLease | BlockLease, options: HoldOptions = {}): Hold {
-    const registration = this.#open(lease, options, undefined);
-    const isLapsed = (): boolean => this.#isLapsed(registration);
-    const renewed = (): number => {
-      if (registration.isOpen) this.#take(registration, this.#read(registration));
-      return registration.renewed;
-    };
-    const end = (): void => this.#close(registration);
-    return {
-      get isLapsed() {
-        return isLapsed();
-      },
-      get renewed() {
-        return renewed();
-      },
-      end,
-      [Symbol.dispose]: end,
-    };
+    return new OpenHold(this.#open(lease, options, undefined), this.#books);
   }
 
   /** Renews what is due, as one who is at work now, and leaves the counting to the next `tick`. */
@@ -177,6 +206,7 @@ export class RenewalManager implements Disposable {
     let nearExpiry = 0;
     let nextDueAtMs: number | undefined;
     for (const registration of this.#registrations) {
+      if (registration === undefined) continue;
       const reading = this.#desk.read(this.#fabric.control, registration.entry, nowMs);
       this.#take(registration, reading);
       if (reading.state === "armed") {
@@ -188,7 +218,7 @@ export class RenewalManager implements Disposable {
       failed++;
       expired++;
       // A hold is asked for its verdict later, by whoever has it; a registration by id ends here.
-      if (registration.leaseId === undefined) this.#registrations.delete(registration);
+      if (registration.leaseId === undefined) this.#registrations[registration.entry] = undefined;
       else this.#drop(registration);
     }
     const renewed = this.#untoldRenewed;
@@ -198,7 +228,8 @@ export class RenewalManager implements Disposable {
 
   /** Stops keeping every lease, and gives the desk back. Idempotent. */
   [Symbol.dispose](): void {
-    for (const registration of [...this.#registrations]) this.#close(registration);
+    for (const registration of this.#registrations)
+      if (registration !== undefined) this.#close(registration);
     this.#unwatch?.();
     this.#unwatch = undefined;
   }
@@ -248,7 +279,7 @@ export class RenewalManager implements Disposable {
       lapsed: false,
       leaseId,
     };
-    this.#registrations.add(registration);
+    this.#registrations[entry] = registration;
     return registration;
   }
 
@@ -280,7 +311,7 @@ export class RenewalManager implements Disposable {
     this.#take(registration, reading);
     registration.lapsed = this.#isLapsed(registration);
     // Unless a tick has told of it already.
-    if (reading.state !== "armed" && this.#registrations.has(registration)) {
+    if (reading.state !== "armed" && this.#registrations[registration.entry] === registration) {
       this.#closedExpired++;
       this.#closedFailed++;
     }
@@ -289,14 +320,14 @@ export class RenewalManager implements Disposable {
 
   // Registrations by id whose leases are over, and that no tick has told of yet.
   #dropEnded(): void {
-    for (const registration of [...this.#registrations])
-      if (registration.leaseId !== undefined && this.#isLapsed(registration))
+    for (const registration of this.#registrations)
+      if (registration?.leaseId !== undefined && this.#isLapsed(registration))
         this.#close(registration);
   }
 
   #drop(registration: Registration): void {
     registration.isOpen = false;
-    this.#registrations.delete(registration);
+    this.#registrations[registration.entry] = undefined;
     if (registration.leaseId !== undefined) this.#byId.delete(registration.leaseId);
     this.#desk.remove(registration.entry);
   }

@@ -6,7 +6,7 @@
  * Invariant K2: the bytes of a lease are kept or returned, never both: the ledger moves them when it ends.
  */
 import { FabricError, invalidArgument, type MemLease, type Timer } from "@selvage/fabric";
-import type { LeaseScope } from "@selvage/leasekit";
+import type { Hold } from "@selvage/leasekit";
 import type { CodecOf } from "./data-codecs.ts";
 import { ownValue, type DataFormat } from "./data-format.ts";
 import type { ExecutionPlan } from "../graph/execution-plan.ts";
@@ -42,7 +42,7 @@ export interface KeepOptions {
 
 interface Offer {
   readonly output: ShelvedOutput;
-  readonly scope: LeaseScope;
+  readonly hold: Hold | undefined;
   taken: KeptOutput | undefined;
 }
 
@@ -58,9 +58,9 @@ export class KeptOutputs {
     this.#options = options;
   }
 
-  /** Has an output taken; until then `scope` keeps it. */
-  offer(output: ShelvedOutput, scope: LeaseScope): void {
-    this.#offers.set(output.ref.name, { output, scope, taken: undefined });
+  /** Has an output taken; until then `hold` keeps it. */
+  offer(output: ShelvedOutput, hold: Hold | undefined): void {
+    this.#offers.set(output.ref.name, { output, hold, taken: undefined });
   }
 
   /** Says why an output that was to be kept cannot be had. */
@@ -79,11 +79,11 @@ export class KeptOutputs {
         { output: name, kept: [...this.#offers.keys()] },
       );
     if (offer.taken !== undefined) return offer.taken;
-    const { output, scope } = offer;
+    const { output, hold } = offer;
     // Throws where nobody came in time. Else the caller has a whole TTL from now on.
     output.lease.renew(this.#options.ttlMs);
     offer.taken = keptOutput(output, this.#options.codecOf);
-    scope.end();
+    hold?.end();
     this.#endIfTaken();
     return offer.taken;
   }
@@ -94,7 +94,7 @@ export class KeptOutputs {
     if (this.#endIfTaken()) return;
     // A timer that repeats keeps no program alive.
     this.#stopTimer = this.#options.timer.every(this.#options.stallMs, () => {
-      for (const { scope } of this.#offers.values()) scope.end();
+      for (const { hold } of this.#offers.values()) hold?.end();
       this.#end();
     });
   }

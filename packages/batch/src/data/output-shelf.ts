@@ -10,13 +10,13 @@ import {
   type MemLease,
   type Timer,
 } from "@selvage/fabric";
-import { LeaseScope, type Hold, type RenewalManager } from "@selvage/leasekit";
+import type { Hold, RenewalManager } from "@selvage/leasekit";
 import type { DataRef } from "./data-format.ts";
 import type { Teardown } from "../run/execution-options.ts";
 import type { KeptOutputs } from "./kept-outputs.ts";
 import type { RunLedger } from "../run/run-ledger.ts";
 import { CALLER, ShelfEntry, type PlacedOutput, type ShelvedOutput } from "./shelf-entry.ts";
-import { Spill, type SpillTold } from "./spill.ts";
+import { Spill, type OpenedOutputs, type SpillTold } from "./spill.ts";
 
 /** What a shelf is made of. */
 export interface ShelfOptions {
@@ -53,8 +53,9 @@ export class OutputShelf {
   readonly #options: ShelfOptions;
   readonly #outputs = new Map<string, ShelfEntry>();
   readonly #spill: Spill;
-  // What is kept now, to count its renewals, and the renewals of what was: holds of attempts, and scopes of outputs.
-  readonly #kept = new Set<{ readonly renewed: number; end(): void }>();
+  // Holds of blocks, to count their renewals, and the renewals of all holds that have ended. Those of outputs stand in
+  // their entries.
+  readonly #blockHolds = new Set<Hold>();
   #renewedBefore = 0;
   // Leases that only wait for their TTL, where their bytes may be wanted sooner.
   #garbage = new Set<MemLease>();
@@ -94,15 +95,13 @@ export class OutputShelf {
   /** Has a lease renewed while `thread` makes progress; {@link unhold} ends it. Undefined when nothing renews. */
   hold(lease: MemLease, thread: number): Hold | undefined {
     const { renewals, ttlMs, stallMs } = this.#options;
-    const hold = renewals?.hold(lease, { ttlMs, stallMs, thread, policy });
-    if (hold !== undefined) this.#kept.add(hold);
-    return hold;
+    return renewals?.hold(lease, { ttlMs, stallMs, thread, policy });
   }
 
-  /** Ends a hold. */
-  unhold(hold: { readonly renewed: number; end(): void }): void {
+  /** Ends a hold, once. */
+  unhold(hold: Hold): void {
     hold.end();
-    if (this.#kept.delete(hold)) this.#renewedBefore += hold.renewed;
+    this.#renewedBefore += hold.renewed;
   }
 
   /** Counts a lease over blocks among the run's, and keeps it until the returned function is called. */
@@ -110,9 +109,9 @@ export class OutputShelf {
     const { renewals, stallMs, ledger, fabric } = this.#options;
     ledger.add(lease, { task: "", output: "" }, fabric.nowMs());
     const hold = renewals?.hold(lease, { ttlMs, stallMs, policy });
-    if (hold !== undefined) this.#kept.add(hold);
+    if (hold !== undefined) this.#blockHolds.add(hold);
     return () => {
-      if (hold !== undefined) this.unhold(hold);
+      if (hold !== undefined && this.#blockHolds.delete(hold)) this.unhold(hold);
     };
   }
 
@@ -141,16 +140,16 @@ export class OutputShelf {
     refs: readonly DataRef[],
     isOver: () => boolean,
     threads: number | undefined,
-  ): readonly ShelvedOutput[] | Promise<readonly ShelvedOutput[]> {
+  ): OpenedOutputs | Promise<OpenedOutputs> {
     const entries = refs.map(({ name }) => this.#get(task, name));
     const isHere = entries.every(({ lease }) => lease !== undefined);
     if (isHere && !this.#options.spill) return this.#spill.take(entries);
     return this.#spill.open({ entries, isOver, threads });
   }
 
-  /** An attempt has ended that had opened `outputs`. */
-  done(outputs: readonly ShelvedOutput[]): void {
-    this.#spill.done(outputs);
+  /** An attempt has ended that had opened these. */
+  done(opened: OpenedOutputs): void {
+    this.#spill.done(opened);
   }
 
   /** When an output of that name will be needed first. */
@@ -169,12 +168,12 @@ export class OutputShelf {
         kept.refuse(name, why);
         continue;
       }
-      const { ref, bytes, lease, scope } = entry;
-      if (lease?.isLive !== true || scope === undefined) continue;
+      const { ref, bytes, lease, hold } = entry;
+      if (lease?.isLive !== true) continue;
       this.#outputs.delete(name);
       entry.copy?.free();
       this.#options.ledger.keep(lease);
-      kept.offer({ ref, bytes, lease }, scope);
+      kept.offer({ ref, bytes, lease }, hold);
     }
   }
 
@@ -196,7 +195,8 @@ export class OutputShelf {
   /** Renewals of the run's leases so far. */
   get renewed(): number {
     let renewed = this.#renewedBefore;
-    for (const kept of this.#kept) renewed += kept.renewed;
+    for (const hold of this.#blockHolds) renewed += hold.renewed;
+    for (const { hold } of this.#outputs.values()) renewed += hold?.renewed ?? 0;
     return renewed;
   }
 
@@ -242,18 +242,16 @@ export class OutputShelf {
   // Has a lease renewed as the entry's.
   #keep(entry: ShelfEntry, lease: MemLease): void {
     const { renewals, ttlMs, stallMs } = this.#options;
-    const scope = new LeaseScope(renewals, { ttlMs, stallMs, policy });
-    scope.add(lease);
-    this.#kept.add(scope);
-    this.#inMemory++;
+    entry.hold = renewals?.hold(lease, { ttlMs, stallMs, policy });
     entry.lease = lease;
-    entry.scope = scope;
+    this.#inMemory++;
   }
 
   #letGo(entry: ShelfEntry): void {
     if (entry.isOver) return;
     entry.isOver = true;
     if (this.#outputs.get(entry.ref.name) === entry) this.#outputs.delete(entry.ref.name);
+    this.#spill.withdraw(entry);
     if (entry.moving === undefined) this.#letGoOfLease(entry, false);
     entry.copy?.free();
     entry.copy = undefined;
@@ -261,11 +259,11 @@ export class OutputShelf {
 
   // Ends the entry's hold on its lease, and the lease itself where that is wanted at once.
   #letGoOfLease(entry: ShelfEntry, isAtOnce: boolean): void {
-    const { scope, lease, isForeign } = entry;
-    if (scope === undefined || lease === undefined) return;
-    this.unhold(scope);
+    const { hold, lease, isForeign } = entry;
+    if (lease === undefined) return;
+    if (hold !== undefined) this.unhold(hold);
     this.#inMemory--;
-    entry.scope = undefined;
+    entry.hold = undefined;
     entry.lease = undefined;
     if (isForeign) return;
     if (isAtOnce) lease.release();

@@ -1,6 +1,6 @@
 /** An output on a run's shelf: in memory, on blocks, or in both. */
 import type { MemLease } from "@selvage/fabric";
-import type { LeaseScope } from "@selvage/leasekit";
+import type { Hold } from "@selvage/leasekit";
 import type { DataRef } from "./data-format.ts";
 
 /** A committed output in memory, as those who read it reach it. */
@@ -41,15 +41,15 @@ export class ShelfEntry {
   /** True for a lease of the caller's: it is kept while it is read, and never released nor moved here. */
   readonly isForeign: boolean;
   lease: MemLease | undefined;
-  /** Keeps the lease, while there is one. */
-  scope: LeaseScope | undefined;
+  /** Keeps the lease, while there is one and leases are kept. */
+  hold: Hold | undefined;
   copy: BlockCopy | undefined;
   /** Attempts that have it in their hands. */
   users = 0;
   /** When it is needed next, as far as was looked: {@link refresh}. */
   need: number = Infinity;
-  /** True while it stands among those that may be moved out. */
-  isQueued = false;
+  /** Its place among those that may be moved out; -1: it is not there. */
+  heapAt = -1;
   /** Set while it is on its way out or back. */
   moving: Promise<void> | undefined;
   /** Nobody reads it any more. */

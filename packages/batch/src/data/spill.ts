@@ -12,8 +12,11 @@ import { NeedHeap } from "./need-heap.ts";
 import type { DataRef } from "./data-format.ts";
 import type { PlacedOutput, ShelfEntry, ShelvedOutput } from "./shelf-entry.ts";
 
-/** Attempts at a time where outputs may spill: each may have an output in its hands that has no place yet. */
-const attemptsMax = 64;
+/**
+ * Attempts on the calling thread at a time, where outputs may spill: each may have an output in its hands that has no
+ * place yet. The run's admission sees to it; here they only come one after the other.
+ */
+export const SPILL_ATTEMPTS_MAX = 64;
 
 /** How often memory that is on its way back is looked for, in milliseconds. */
 const lookMs = 2;
@@ -47,16 +50,33 @@ export interface SpillHost {
   tell(told: SpillTold): void;
 }
 
-/** A queue of attempts, and how many are past it. */
+/** The queue of attempts on other threads, and how many are past it. */
 interface Gate {
   turn: Promise<unknown>;
   inside: number;
 }
 
-interface Opened {
+/** Outputs in an attempt's hands. */
+export interface OpenedOutputs {
+  readonly outputs: readonly ShelvedOutput[];
+}
+
+class Opened implements OpenedOutputs {
+  readonly outputs: readonly ShelvedOutput[];
   readonly entries: readonly ShelfEntry[];
   readonly gate: Gate | undefined;
-  isStarted: boolean;
+  isStarted = false;
+  isDone = false;
+
+  constructor(entries: readonly ShelfEntry[], gate: Gate | undefined) {
+    this.entries = entries;
+    this.gate = gate;
+    this.outputs = entries.map(({ ref, bytes, lease }) => ({
+      ref,
+      bytes,
+      lease: lease as MemLease,
+    }));
+  }
 }
 
 /** What an attempt asks for. */
@@ -73,13 +93,14 @@ export class Spill {
   readonly #host: SpillHost;
   readonly #extents: BlockExtents;
   readonly #movable = new NeedHeap<ShelfEntry>();
-  // Attempts are opened one after the other, in the order in which they came: those on this thread, and the others. Only
-  // one at a time looks for memory: two that each hold half of what both need would wait for each other.
-  readonly #here: Gate = { turn: Promise.resolve(), inside: 0 };
+  // Of attempts on other threads, no more are opened than there are threads.
   readonly #far: Gate = { turn: Promise.resolve(), inside: 0 };
+  // Attempts are opened one after the other, in the order in which they came. Only one at a time looks for memory: two
+  // that each hold half of what both need would wait for each other.
   #turn: Promise<unknown> = Promise.resolve();
-  // Who has opened outputs, by the list that was handed out.
-  readonly #running = new Map<readonly ShelvedOutput[], Opened>();
+  // How many attempts have opened outputs. Counted, not collected: a table that attempts come to and go from leaves old
+  // tables behind, and what is in those, for the next full collection.
+  #running = 0;
   // How many of those are at work.
   #started = 0;
   // How many of those wait for memory.
@@ -103,58 +124,49 @@ export class Spill {
 
   /** An output may be moved out from now on. */
   offer(entry: ShelfEntry): void {
-    if (!this.#host.isOn || entry.isQueued || !entry.isMovable) return;
+    if (!this.#host.isOn || entry.heapAt >= 0 || !entry.isMovable) return;
     entry.refresh();
-    entry.isQueued = true;
     this.#movable.push(entry);
     this.#notify();
   }
 
+  /** An output is not to be moved any more. */
+  withdraw(entry: ShelfEntry): void {
+    this.#movable.remove(entry);
+  }
+
   /** Takes outputs that are in memory into an attempt's hands. */
-  take(entries: readonly ShelfEntry[], gate?: Gate): readonly ShelvedOutput[] {
+  take(entries: readonly ShelfEntry[], gate?: Gate): OpenedOutputs {
     for (const entry of entries) entry.users++;
-    const outputs = entries.map(({ ref, bytes, lease }) => ({
-      ref,
-      bytes,
-      lease: lease as MemLease,
-    }));
-    this.#running.set(outputs, { entries, gate, isStarted: false });
-    return outputs;
+    this.#running++;
+    return new Opened(entries, gate);
   }
 
   /** As {@link take}, once its turn has come and everything is in memory. */
-  open(request: OpenRequest): Promise<readonly ShelvedOutput[]> {
-    const { entries, isOver, threads } = request;
-    const gate = threads === undefined ? this.#here : this.#far;
-    const most = threads ?? attemptsMax;
+  open(request: OpenRequest): Promise<OpenedOutputs> {
+    const { isOver, threads } = request;
+    if (threads === undefined) return this.#line(request, undefined);
+    const gate = this.#far;
     const entering = gate.turn.then(async () => {
-      while (gate.inside >= most && !isOver() && !this.#isClosed) await this.#changed.promise;
+      while (gate.inside >= threads && !isOver() && !this.#isClosed) await this.#changed.promise;
       gate.inside++;
     });
     gate.turn = entering;
-    return entering.then(() => {
-      const opening = this.#turn.then(() => this.#open(entries, isOver, gate));
-      this.#turn = opening.catch(() => {
-        gate.inside--;
-        this.#notify();
-      });
-      return opening;
-    });
+    return entering.then(() => this.#line(request, gate));
   }
 
   /** The body of an attempt starts. */
-  start(outputs: readonly ShelvedOutput[]): void {
-    const opened = this.#running.get(outputs);
-    if (opened === undefined || opened.isStarted) return;
+  start(opened: OpenedOutputs): void {
+    if (!(opened instanceof Opened) || opened.isStarted || opened.isDone) return;
     opened.isStarted = true;
     this.#started++;
   }
 
   /** Gives outputs out of an attempt's hands. */
-  done(outputs: readonly ShelvedOutput[]): void {
-    const opened = this.#running.get(outputs);
-    if (opened === undefined) return;
-    this.#running.delete(outputs);
+  done(opened: OpenedOutputs): void {
+    if (!(opened instanceof Opened) || opened.isDone) return;
+    opened.isDone = true;
+    this.#running--;
     if (opened.isStarted) this.#started--;
     if (opened.gate !== undefined) opened.gate.inside--;
     this.#release(opened.entries);
@@ -214,11 +226,17 @@ export class Spill {
     this.#notify();
   }
 
-  async #open(
-    entries: readonly ShelfEntry[],
-    isOver: () => boolean,
-    gate: Gate,
-  ): Promise<readonly ShelvedOutput[]> {
+  // Opens when those that came before have been opened.
+  #line(request: OpenRequest, gate: Gate | undefined): Promise<OpenedOutputs> {
+    const opening = this.#turn.then(() => this.#open(request, gate));
+    this.#turn = opening.catch(() => {
+      if (gate !== undefined) gate.inside--;
+      this.#notify();
+    });
+    return opening;
+  }
+
+  async #open({ entries, isOver }: OpenRequest, gate: Gate | undefined): Promise<OpenedOutputs> {
     for (;;) {
       if (isOver() || this.#isClosed) return this.take([], gate);
       if (await this.#openAll(entries)) {
@@ -226,7 +244,7 @@ export class Spill {
         return this.take(entries, gate);
       }
       // Nobody is there who could give anything back: it is refused as it would be without blocks.
-      if (this.#running.size === 0) throw this.#refusal;
+      if (this.#running === 0) throw this.#refusal;
       await this.#changed.promise;
     }
   }
@@ -328,8 +346,7 @@ export class Spill {
     for (;;) {
       const { last } = this.#movable;
       if (last === undefined || last.isMovable) return last;
-      this.#movable.pop();
-      last.isQueued = false;
+      this.#movable.remove(last);
     }
   }
 
@@ -337,8 +354,7 @@ export class Spill {
   async #moveOut(): Promise<boolean> {
     const entry = this.#host.isOn ? this.#last() : undefined;
     if (entry === undefined) return false;
-    this.#movable.pop();
-    entry.isQueued = false;
+    this.#movable.remove(entry);
     const moving = Promise.withResolvers<void>();
     entry.moving = moving.promise;
     let isFailed = false;

@@ -18,6 +18,7 @@ import type { DataRef } from "../data/data-format.ts";
 import { isFull } from "../data/block-extents.ts";
 import { HeapRoom } from "../data/heap-room.ts";
 import type { OutputShelf } from "../data/output-shelf.ts";
+import type { OpenedOutputs } from "../data/spill.ts";
 import type { BlockCopy, PlacedOutput, ShelvedOutput } from "../data/shelf-entry.ts";
 import { isModule, type ModuleUrl, type TaskFunction } from "../graph/task.ts";
 import { makeContext } from "./task-runner.ts";
@@ -54,7 +55,7 @@ export class Attempt {
   readonly #parts: AttemptParts;
   readonly #allocations: (MemLease | HeapRoom | undefined)[] = [];
   // What the body reads: the shelf's until this attempt has given it back.
-  #inputs: readonly ShelvedOutput[] | undefined;
+  #inputs: OpenedOutputs | undefined;
   readonly #holds: Hold[] = [];
   // Outputs on blocks, until the shelf has them.
   readonly #copies: PlacedOutput["copy"][] = [];
@@ -81,12 +82,12 @@ export class Attempt {
       const { run } = task.def;
       const threads = isModule(run) ? (this.#parts.runner().threadsMax ?? 1) : undefined;
       const opening = shelf.open(task.name, task.inputs, isOver, threads);
-      const inputs = opening instanceof Promise ? await opening : opening;
-      this.#inputs = inputs;
+      const opened = opening instanceof Promise ? await opening : opening;
+      this.#inputs = opened;
       if (opening instanceof Promise) this.#checkStill();
       const committed = isModule(run)
-        ? await this.#runThere(run, inputs)
-        : await this.#runHere(run, inputs);
+        ? await this.#runThere(run, opened.outputs)
+        : await this.#runHere(run, opened.outputs);
       this.#checkWanted();
       this.#checkHeld();
       const placed = commit === undefined ? [] : await this.#commit(committed, commit);

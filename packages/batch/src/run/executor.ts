@@ -6,6 +6,7 @@ import type { ExecutionPlan } from "../graph/execution-plan.ts";
 import type { ExecutionResult } from "./execution-result.ts";
 import { checkKeep } from "../data/kept-outputs.ts";
 import { matchInputs } from "../data/leased-inputs.ts";
+import { SPILL_ATTEMPTS_MAX } from "../data/spill.ts";
 import { RunResources } from "./run-resources.ts";
 import { Run } from "./run.ts";
 
@@ -32,7 +33,13 @@ export class Executor {
     const fabric = options.fabric ?? ports.openFabric();
     try {
       const { limits = {} } = options;
-      const resources = new RunResources(plan, { fabric, threads: ports.threads, limits });
+      const attempts = resolved.spill ? SPILL_ATTEMPTS_MAX : undefined;
+      const resources = new RunResources(plan, {
+        fabric,
+        threads: ports.threads,
+        attempts,
+        limits,
+      });
       return await new Run({ plan, options, resolved, fabric, ports, resources }).run(inputs);
     } finally {
       if (options.fabric === undefined) fabric[Symbol.dispose]();

@@ -33,13 +33,21 @@ export interface LeaseOrigin {
   readonly output: string;
 }
 
+/** A lease of the run, until its bytes are back. */
+interface Line {
+  readonly origin: LeaseOrigin;
+  /**
+   * Undefined once it has ended, as far as was told, or is none of the run's to end. Taken out of the line, not only with
+   * it: a map that lines come to and go from leaves old tables behind, and what is in those, for the next full collection.
+   */
+  lease: MemLease | BlockLease | undefined;
+}
+
 /** The ledger of one run. */
 export class RunLedger {
   readonly #leases = { granted: 0, expired: 0, released: 0, revoked: 0, fenced: 0 };
   readonly #bytes = { leased: 0, returned: 0, fenced: 0, peakLeased: 0, spilled: 0, unspilled: 0 };
-  readonly #origins = new Map<string, LeaseOrigin>();
-  // Leases that stand, as far as was told.
-  readonly #standing = new Map<string, MemLease | BlockLease>();
+  readonly #lines = new Map<string, Line>();
   // Those that outlive the run, with their bytes.
   readonly #kept = new Map<string, number>();
   readonly #tell: (event: FabricEvent, origin: LeaseOrigin) => void;
@@ -59,8 +67,7 @@ export class RunLedger {
   /** Takes a lease that was just granted into the run. */
   add(lease: MemLease | BlockLease, origin: LeaseOrigin, atMs: number): void {
     const { kind, leaseId, generation, tenant, label, bytes, expiresAtMs } = lease;
-    this.#origins.set(leaseId, origin);
-    this.#standing.set(leaseId, lease);
+    this.#lines.set(leaseId, { origin, lease });
     this.#leases.granted++;
     this.#open++;
     this.#live++;
@@ -74,7 +81,7 @@ export class RunLedger {
   /** A lease outlives the run: nobody waits for its end. */
   keep(lease: MemLease | BlockLease): void {
     const { leaseId, bytes } = lease;
-    if (!this.#standing.has(leaseId)) return;
+    if (this.#lines.get(leaseId)?.lease === undefined) return;
     this.#kept.set(leaseId, bytes);
     this.#open--;
   }
@@ -82,7 +89,8 @@ export class RunLedger {
   /** As {@link keep}, whatever becomes of the run: a rejected one does not release it, either. */
   leave(lease: MemLease | BlockLease): void {
     this.keep(lease);
-    this.#standing.delete(lease.leaseId);
+    const line = this.#lines.get(lease.leaseId);
+    if (line !== undefined) line.lease = undefined;
   }
 
   /** True while a lease stands or its bytes are on their way back. */
@@ -113,8 +121,8 @@ export class RunLedger {
 
   /** Releases every lease of the run that stands; those that are kept only if `keptToo`. */
   releaseAll(keptToo: boolean): void {
-    for (const [leaseId, lease] of [...this.#standing])
-      if (keptToo || !this.#kept.has(leaseId)) lease.release();
+    for (const [leaseId, { lease }] of [...this.#lines])
+      if (keptToo || !this.#kept.has(leaseId)) lease?.release();
   }
 
   /** Stops listening. */
@@ -123,8 +131,8 @@ export class RunLedger {
   }
 
   #book(event: FabricEvent): void {
-    const origin = this.#origins.get(event.leaseId);
-    if (origin === undefined) return;
+    const line = this.#lines.get(event.leaseId);
+    if (line === undefined) return;
     const { type, bytes } = event;
     switch (type) {
       case "expired":
@@ -133,7 +141,7 @@ export class RunLedger {
         this.#leases[type]++;
         // One that ends before it is taken is returned like any other.
         if (this.#kept.delete(event.leaseId)) this.#open++;
-        this.#standing.delete(event.leaseId);
+        line.lease = undefined;
         this.#live--;
         if (event.kind === "mem") {
           this.#liveBytes -= bytes;
@@ -145,7 +153,7 @@ export class RunLedger {
         this.#open--;
         if (event.kind === "mem") this.#returningBytes -= bytes;
         // The last that is heard of a lease.
-        this.#origins.delete(event.leaseId);
+        this.#lines.delete(event.leaseId);
         break;
       case "fenced":
         this.#leases.fenced++;
@@ -164,6 +172,6 @@ export class RunLedger {
       case "warned":
         break;
     }
-    this.#tell(event, origin);
+    this.#tell(event, line.origin);
   }
 }

@@ -10,6 +10,8 @@ export interface RunCapacity {
   readonly fabric: Fabric;
   /** Threads that tasks may keep busy; undefined: as many as they like. */
   readonly threads: number | undefined;
+  /** Tasks on the calling thread that may run at a time; undefined: as many as there are slots. */
+  readonly attempts: number | undefined;
   readonly limits: Readonly<Record<string, number>>;
 }
 
@@ -27,7 +29,7 @@ export class RunResources {
    * @throws FabricError `CAPACITY_EXCEEDED` where a task needs more than there can ever be, `INVALID_ARGUMENT` for a limit on
    * something that no task uses.
    */
-  constructor(plan: ExecutionPlan, { fabric, threads, limits }: RunCapacity) {
+  constructor(plan: ExecutionPlan, { fabric, threads, attempts, limits }: RunCapacity) {
     this.#fabric = fabric;
     const { tasks } = plan;
     const resources: Resource[] = [];
@@ -40,6 +42,8 @@ export class RunResources {
     add("memory", memoryBytes, ({ def }) => def.resourceReq?.minMemoryBytes ?? 0);
     this.#memory = resources.length - 1;
     if (threads !== undefined) add("threads", threads, threadsOf);
+    // Who waits for its turn is not even an attempt yet: it costs nothing.
+    if (attempts !== undefined) add("attempts", attempts, ({ def }) => (isModule(def.run) ? 0 : 1));
     for (const [name, capacity] of Object.entries(limits)) {
       const was = resources.length;
       add(name, capacity, ({ def }) => (def.uses?.includes(name) === true ? 1 : 0));

@@ -45,7 +45,9 @@ export class Run {
   // Who may still read an output.
   readonly #readers: (output: string) => string[];
   readonly #data: RunData;
-  readonly #live = new Set<Live>();
+  // A list, not a set: a table that attempts come to and go from leaves old tables behind, and what is in those, for the
+  // next full collection.
+  readonly #live: Live[] = [];
   readonly #pausing = new Set<TaskBook>();
   readonly #settled = Promise.withResolvers<void>();
   #isPumping = false;
@@ -213,8 +215,9 @@ export class Run {
         this.#tell({ type: "progress", ...about, fraction, atMs: fabric.nowMs() }),
       onLog: (message) => this.#tell({ type: "log", ...about, message, atMs: fabric.nowMs() }),
     });
-    const live: Live = { book, number, attempt, isOver: false, stopTimer: undefined };
-    this.#live.add(live);
+    const at = this.#live.length;
+    const live: Live = { book, number, attempt, at, isOver: false, stopTimer: undefined };
+    this.#live.push(live);
     attempt
       .run()
       .then(
@@ -337,7 +340,11 @@ export class Run {
   }
 
   #ended(live: Live): void {
-    this.#live.delete(live);
+    const last = this.#live.pop() as Live;
+    if (last !== live) {
+      this.#live[live.at] = last;
+      last.at = live.at;
+    }
     live.stopTimer?.();
     live.stopTimer = undefined;
   }

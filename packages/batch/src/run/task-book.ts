@@ -117,6 +117,8 @@ export interface Live {
   readonly attempt: Attempt;
   /** Its outcome is decided: it timed out, or was given up. */
   isOver: boolean;
+  /** Its place among the run's live ones. */
+  at: number;
   /** Stops the timer of its timeout or its grace, whichever runs. */
   stopTimer: (() => void) | undefined;
 }
