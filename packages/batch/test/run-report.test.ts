@@ -4,6 +4,7 @@ import {
   type ExecutionEvent,
   type ExecutionPlan,
   type ExecutionResult,
+  type ExecutorOptions,
   type TaskDef,
 } from "@selvage/batch";
 import fc from "fast-check";
@@ -56,10 +57,12 @@ function checked(html: string): Page {
 
 async function reported(
   plan: ExecutionPlan,
+  options: ExecutorOptions = {},
+  rig: Rig = new Rig(),
 ): Promise<{ html: string; events: ExecutionEvent[]; result: ExecutionResult }> {
-  const rig = new Rig();
   const recorder = new RunRecorder();
-  const result = await rig.run(plan, { ttlMs: 500, onEvent: recorder.onEvent });
+  rig.events.length = 0;
+  const result = await rig.run(plan, { ttlMs: 500, ...options, onEvent: recorder.onEvent });
   return { html: runReport(plan, recorder, result), events: rig.events, result };
 }
 
@@ -106,6 +109,25 @@ function resultOf(plan: ExecutionPlan, tookMs: (index: number) => number): Execu
 function lease(type: string, leaseId: string, atMs: number): ExecutionEvent {
   const event = { type, leaseId, kind: "mem", bytes: 64, atMs, expiresAtMs: atMs + 100 };
   return { type: "lease", task: "t", output: "o", atMs, event } as ExecutionEvent;
+}
+
+function spill(output: string, direction: "out" | "back", atMs: number): ExecutionEvent {
+  return { type: "spill", task: "t", output, direction, bytes: 64, atMs };
+}
+
+/** Reads, counts and loads, in turn. */
+function threeTasks(isBroken: boolean): ExecutionPlan {
+  return planOf(
+    [
+      { name: "read", outputs: [raw("rows")], run: () => ({ rows: new Uint8Array(9) }) },
+      idle("count", { inputs: [raw("rows")] }),
+      idle("load", { inputs: [raw("rows")], ...(isBroken ? { run: fails("no disk") } : {}) }),
+    ],
+    [
+      ["read", "count"],
+      ["count", "load"],
+    ],
+  );
 }
 
 function fails(message: string): TaskDef["run"] {
@@ -199,6 +221,76 @@ describe("runReport()", () => {
     );
   });
 
+  it("shows what went to blocks: on the leases that it left and came back into, and over time", async () => {
+    const rig = new Rig({ memoryBytes: 4_096, blocks: 16_384 });
+    const names = ["a", "b", "c", "d", "e", "f"];
+    const makers = names.map((name): TaskDef => ({
+      name,
+      outputs: [raw(`of ${name}`)],
+      run: async () => {
+        await rig.host.later(names.indexOf(name) * 40);
+        return { [`of ${name}`]: new Uint8Array(1_000) };
+      },
+    }));
+    // Read in the other order: the first ones made are needed last, and have to go.
+    const readers = names.toReversed().map((name) =>
+      idle(`read ${name}`, {
+        inputs: [raw(`of ${name}`)],
+        run: () => rig.host.later(40),
+      }),
+    );
+    const edges = readers.flatMap(({ name }, at) =>
+      (at === 0 ? names : [readers[at - 1]?.name ?? "", name.slice(5)]).map(
+        (before) => [before, name] as const,
+      ),
+    );
+    const plan = planOf([...makers, ...readers], edges);
+    const { html, events, result } = await reported(plan, { spill: true, teardown: "eager" }, rig);
+    expect([result.status, result.bytes.spilled, result.bytes.unspilled]).toEqual([
+      "succeeded",
+      2_000,
+      2_000,
+    ]);
+    const { texts, elements } = checked(html);
+    expect(texts).toContain("of outputs moved to blocks, 2 KiB read back");
+    expect(texts).toContain("in memory");
+    expect(texts).toContain("on blocks");
+    expect(texts.filter((text) => text === "to blocks · 1 KiB")).toHaveLength(2);
+    const titles = texts.filter((text) => text.startsWith("a/of a"));
+    expect(titles.filter((text) => text.endsWith("moved to blocks"))).toHaveLength(1);
+    expect(titles.filter((text) => text.endsWith("back from blocks"))).toHaveLength(1);
+    expect(titles.filter((text) => text.includes(", on blocks for "))).toHaveLength(1);
+    const classes = elements.map(({ attributes }) => attributes.get("class"));
+    expect(classes.filter((name) => name === "moved")).toHaveLength(4);
+    expect(classes.filter((name) => name === "away")).toHaveLength(2);
+    // The blocks are held to the end: they are not a lease that nobody needs.
+    expect(classes.filter((name) => name === "bar lapsing")).toEqual([]);
+    // The area, and its colour beside it.
+    expect(classes.filter((name) => name === "spilled")).toHaveLength(2);
+    expect(runReport(plan, events, result)).toBe(html);
+    // A run that spills nothing says nothing of it.
+    const plain = await reported(planOf([idle("a")]));
+    const { texts: others } = checked(plain.html);
+    expect(others.filter((text) => /on blocks|to blocks/.test(text))).toEqual([]);
+  });
+
+  it("shows what an earlier run had done: a mark and no bar, and how many there were", async () => {
+    const rig = new Rig({ blocks: 16_384 });
+    const options: ExecutorOptions = { runId: "nightly", teardown: "eager" };
+    await reported(threeTasks(true), options, rig);
+    const plan = threeTasks(false);
+    const { html, events, result } = await reported(plan, options, rig);
+    expect(result.status).toBe("succeeded");
+    const { texts, elements } = checked(html);
+    expect(texts).toContain("tasks succeeded, 2 taken over from an earlier run");
+    // In the timeline and in the table.
+    expect(texts.filter((text) => text === "taken over from an earlier run")).toHaveLength(4);
+    const classes = elements.map(({ attributes }) => attributes.get("class"));
+    expect(classes.filter((name) => name === "restored")).toHaveLength(2);
+    expect(classes.filter((name) => name === "bar succeeded")).toHaveLength(1);
+    expect(runReport(plan, events, result)).toBe(html);
+  });
+
   it("is empty, but a page, for a run of nothing", async () => {
     const { texts } = checked((await reported(planOf([]))).html);
     expect(texts).toContain("0 tasks");
@@ -268,6 +360,24 @@ describe("RunRecorder", () => {
   });
 });
 
+describe("RunRecorder, of outputs on blocks", () => {
+  it("counts an output once while it is on blocks only, and none when the run is settled", () => {
+    const recorder = new RunRecorder();
+    const spilled = (): number | undefined => recorder.bytes.points.at(-1)?.spilled;
+    recorder.onEvent(spill("a", "out", 1));
+    recorder.onEvent(spill("b", "out", 2));
+    expect(spilled()).toBe(128);
+    recorder.onEvent(spill("a", "back", 3));
+    expect(spilled()).toBe(64);
+    // It stood there still, and is read again.
+    recorder.onEvent(spill("a", "back", 4));
+    expect(spilled()).toBe(64);
+    recorder.onEvent({ type: "settled", status: "cancelled", atMs: 5 });
+    expect(spilled()).toBe(0);
+    expect(recorder.bytes.points.map(({ peakSpilled }) => peakSpilled)).toEqual([64, 128, 64, 0]);
+  });
+});
+
 describe("ByteSeries", () => {
   const changes = fc.array(fc.tuple(fc.nat({ max: 500 }), fc.nat({ max: 1_000 })), {
     maxLength: 300,
@@ -283,7 +393,7 @@ describe("ByteSeries", () => {
           const change = bytes % 2 === 0 ? bytes : -Math.min(leased, bytes);
           leased += change;
           peak = Math.max(peak, leased);
-          series.change(atMs, change, 0);
+          series.change(atMs, { leased: change });
         }
         const { points } = series;
         expect(points.length).toBeLessThanOrEqual(16);

@@ -169,9 +169,10 @@ function labelOf(names: readonly string[], from: Box, to: Box): string {
 }
 
 function drawBox({ task, x, y }: Box, row: number | undefined): string {
-  const { plan, result, isCritical, tookMs } = task;
+  const { plan, result, isCritical, tookMs, restoredMs } = task;
+  const without = restoredMs === undefined ? result.status : "taken over";
   const note = [
-    tookMs === undefined ? result.status : formatMs(tookMs),
+    tookMs === undefined ? without : formatMs(tookMs),
     ...(result.attempts > 1 ? [counted(result.attempts, "attempt")] : []),
   ].join(" · ");
   const why = result.because === undefined ? "" : ` because of ${shortened(result.because, 80)}`;

@@ -1,5 +1,12 @@
 /** Tasks, leases and bytes under one axis of time, as SVG. */
-import { chooseTasks, linked, type ReportData, type ReportTask } from "./report-data.ts";
+import type { BytePoint } from "./byte-series.ts";
+import {
+  chooseTasks,
+  linked,
+  restoredText,
+  type ReportData,
+  type ReportTask,
+} from "./report-data.ts";
 import type { RecordedLease } from "./run-recorder.ts";
 import { counted, escaped, formatBytes, formatMs, shortened } from "./visible-text.ts";
 
@@ -20,7 +27,7 @@ export function leftOutOfTimeline({ tasks, recorder }: ReportData): {
   readonly tasks: number;
   readonly leases: number;
 } {
-  const started = tasks.filter(({ tookMs }) => tookMs !== undefined).length;
+  const started = tasks.filter(hasPlace).length;
   const leases = recorder.leases.length + recorder.leasesLeftOut;
   return { tasks: Math.max(0, started - tasksMax), leases: Math.max(0, leases - leasesMax) };
 }
@@ -28,11 +35,10 @@ export function leftOutOfTimeline({ tasks, recorder }: ReportData): {
 /** Draws the timeline. */
 export function drawTimeline(data: ReportData): string {
   const scale = scaleOf(data);
-  const tasks = chooseTasks(
-    data.tasks.filter(({ tookMs }) => tookMs !== undefined),
-    tasksMax,
-  ).toSorted((a, b) => startOf(a) - startOf(b) || a.index - b.index);
-  const leases = data.recorder.leases.slice(0, leasesMax);
+  const tasks = chooseTasks(data.tasks.filter(hasPlace), tasksMax).toSorted(
+    (a, b) => startOf(a) - startOf(b) || a.index - b.index,
+  );
+  const leases = chooseLeases(data.recorder.leases);
   const tasksTop = 46;
   const leasesTop = tasksTop + tasks.length * rowHeight + 34;
   const bytesTop = leasesTop + leases.length * rowHeight + 34;
@@ -71,8 +77,24 @@ function scaleOf({ startMs, endMs }: ReportData): Scale {
   return { x, startMs, endMs };
 }
 
-function startOf({ result }: ReportTask): number {
-  return result.startedAtMs ?? 0;
+function startOf({ result, restoredMs }: ReportTask): number {
+  return result.startedAtMs ?? restoredMs ?? 0;
+}
+
+// Whether there is anything to draw: a bar, or the mark of a task that an earlier run had done.
+function hasPlace({ tookMs, restoredMs }: ReportTask): boolean {
+  return tookMs !== undefined || restoredMs !== undefined;
+}
+
+// The first ones; up to half of the places are for what went to blocks, or came back.
+function chooseLeases(leases: readonly RecordedLease[]): readonly RecordedLease[] {
+  if (leases.length <= leasesMax) return leases;
+  const moved = leases
+    .filter(({ movedOutMs, cameBackMs }) => movedOutMs !== undefined || cameBackMs !== undefined)
+    .slice(0, leasesMax / 2);
+  const chosen = new Set(moved);
+  for (const lease of leases) if (chosen.size < leasesMax) chosen.add(lease);
+  return leases.filter((lease) => chosen.has(lease));
 }
 
 function heading(text: string, y: number): string {
@@ -102,7 +124,8 @@ function bar(kind: string, y: number, fromX: number, toX: number, title: string)
 }
 
 function drawTask(task: ReportTask, data: ReportData, y: number, scale: Scale): string {
-  const { plan, result, attempts, isCritical, tookMs = 0 } = task;
+  const { plan, result, attempts, isCritical, tookMs = 0, restoredMs } = task;
+  if (restoredMs !== undefined) return drawRestored(task, restoredMs, data, y, scale);
   const { startedAtMs = scale.startMs, endedAtMs = scale.endMs } = result;
   // Without the events of a run there is one bar for all attempts.
   const bars =
@@ -132,6 +155,22 @@ function drawTask(task: ReportTask, data: ReportData, y: number, scale: Scale): 
   return isCritical ? `<circle class="mark" cx="6" cy="${middle}" r="4"/>${drawn}` : drawn;
 }
 
+// A task that an earlier run had done: it took no time of this one.
+function drawRestored(
+  task: ReportTask,
+  restoredMs: number,
+  data: ReportData,
+  y: number,
+  scale: Scale,
+): string {
+  const { name } = task.plan;
+  const x = scale.x(restoredMs) + 7;
+  const middle = y + barHeight / 2;
+  const title = `${shortened(name, 120)}: ${restoredText}`;
+  const mark = `<path class="restored" d="M${fixed(x)} ${middle - 6}l6 6l-6 6l-6 -6Z"><title>${escaped(title)}</title></path>`;
+  return row(name, y, mark, { text: restoredText, x: x + 4, row: data.rows.get(task) });
+}
+
 function row(
   name: string,
   y: number,
@@ -159,7 +198,9 @@ function drawLease(lease: RecordedLease, data: ReportData, y: number, scale: Sca
   // Some leases hold what several tasks made.
   const name = task === "" ? "shared" : `${task}/${output}`;
   const toMs = endedMs ?? scale.endMs;
-  const lapsesMs = Math.min(toMs, Math.max(grantedMs, lastReadMs(lease, data)));
+  // Nobody alone reads what is shared: the run holds it to its end.
+  const readMs = task === "" ? toMs : lastReadMs(lease, data);
+  const lapsesMs = Math.min(toMs, Math.max(grantedMs, readMs));
   const about = `${shortened(name, 120)}: ${formatBytes(bytes)}${kind === "block" ? " of blocks" : ""}`;
   const ended = endedAs ?? "stands";
   const ticks = renewedMs.map((ms) => {
@@ -169,17 +210,41 @@ function drawLease(lease: RecordedLease, data: ReportData, y: number, scale: Sca
   const title = `${about}, ${counted(renewals, "renewal")}, ${ended} after ${formatMs(toMs - grantedMs)}`;
   const [from, lapses, to] = [scale.x(grantedMs), scale.x(lapsesMs), scale.x(toMs)];
   const marks = [
+    drawAway(lease, about, y, scale),
     bar("held", y, from, Math.max(lapses, from + 2), title),
     to - lapses > 1 ? bar("lapsing", y, lapses, to, `${title}; nobody needs it any more`) : "",
     ...ticks,
     reclaimedMs === undefined
       ? ""
       : `<circle class="reclaimed" cx="${fixed(scale.x(reclaimedMs))}" cy="${y + barHeight / 2}" r="4"><title>${escaped(`${about}, free again`)}</title></circle>`,
+    drawMoves(lease, about, y, scale),
   ];
   return row(name, y, marks.join(""), {
-    text: `${ended} · ${formatBytes(bytes)}`,
+    text: `${lease.movedOutMs === undefined ? ended : "to blocks"} · ${formatBytes(bytes)}`,
     x: Math.max(to, scale.x(reclaimedMs ?? toMs)) + 2,
   });
+}
+
+// The time on blocks, before the lease that it came back into.
+function drawAway(lease: RecordedLease, about: string, y: number, scale: Scale): string {
+  const { cameBackMs, awaySinceMs } = lease;
+  if (cameBackMs === undefined || awaySinceMs === undefined) return "";
+  const [from, to] = [fixed(scale.x(awaySinceMs)), fixed(scale.x(lease.grantedMs))];
+  const title = `${about}, on blocks for ${formatMs(cameBackMs - awaySinceMs)}`;
+  return `<path class="away" d="M${from} ${y + barHeight / 2}H${to}"><title>${escaped(title)}</title></path>`;
+}
+
+// Where it went to blocks, and where it was back: heads that point down and up.
+function drawMoves(lease: RecordedLease, about: string, y: number, scale: Scale): string {
+  const { movedOutMs, cameBackMs } = lease;
+  const head = (atMs: number, path: string, words: string): string =>
+    `<path class="moved" d="M${fixed(scale.x(atMs))} ${path}"><title>${escaped(`${about}, ${words}`)}</title></path>`;
+  return [
+    cameBackMs === undefined ? "" : head(cameBackMs, `${y}l5 9h-10Z`, "back from blocks"),
+    movedOutMs === undefined
+      ? ""
+      : head(movedOutMs, `${y + barHeight}l5 -9h-10Z`, "moved to blocks"),
+  ].join("");
 }
 
 // When the last task that reads it, or the attempt that made it in vain, ended: from then on nobody renews it.
@@ -203,16 +268,25 @@ function lastReadMs({ task, output, grantedMs }: RecordedLease, { byName }: Repo
 
 function drawBytes({ recorder }: ReportData, y: number, scale: Scale): string[] {
   const { points, widthMs } = recorder.bytes;
-  const peak = points.reduce(
-    (most, { peakLeased, peakReturning }) => Math.max(most, peakLeased + peakReturning),
+  const highest = (bytesOf: (point: BytePoint) => number): number =>
+    points.reduce((peak, point) => Math.max(peak, bytesOf(point)), 0);
+  const leasedPeak = highest(({ peakLeased }) => peakLeased);
+  const spilledPeak = highest(({ peakSpilled }) => peakSpilled);
+  const peak = Math.max(
     1,
+    spilledPeak,
+    highest(({ peakLeased, peakReturning }) => peakLeased + peakReturning),
   );
   const bottom = y + chartHeight;
   const at = (bytes: number): string => fixed(bottom - (bytes / peak) * (chartHeight - 8));
-  const area = (kind: string, bytesOf: readonly (readonly [number, number])[]): string => {
+  const area = (
+    kind: string,
+    bytesOf: (point: BytePoint) => readonly [most: number, then: number],
+  ): string => {
     let path = `M${left} ${bottom}`;
-    for (const [index, [most, then]] of bytesOf.entries()) {
-      const fromMs = points[index]?.atMs ?? 0;
+    for (const [index, point] of points.entries()) {
+      const [most, then] = bytesOf(point);
+      const fromMs = point.atMs;
       const nextMs = points[index + 1]?.atMs ?? scale.endMs;
       path += `H${fixed(scale.x(fromMs))}V${at(most)}`;
       if (then !== most)
@@ -226,14 +300,21 @@ function drawBytes({ recorder }: ReportData, y: number, scale: Scale): string[] 
   });
   return [
     ...grid,
-    area(
-      "returning",
-      points.map((one) => [one.peakLeased + one.peakReturning, one.leased + one.returning]),
-    ),
-    area(
-      "leased",
-      points.map((one) => [one.peakLeased, one.leased]),
-    ),
+    area("returning", (one) => [one.peakLeased + one.peakReturning, one.leased + one.returning]),
+    area("leased", (one) => [one.peakLeased, one.leased]),
+    ...(spilledPeak === 0 ? [] : [area("spilled", (one) => [one.peakSpilled, one.spilled])]),
+    ...(spilledPeak === 0 ? [] : drawPeaks(leasedPeak, spilledPeak, y)),
+  ];
+}
+
+// Says beside the chart which series is which, and how high each came.
+function drawPeaks(leased: number, spilled: number, y: number): string[] {
+  const x = width - right + 12;
+  const words = (colour: string, name: string, bytes: number, top: number): string =>
+    `<rect class="${colour}" x="${x}" y="${top}" width="10" height="10" rx="2"/><text class="small" x="${x + 16}" y="${top + 9}">${name}</text><text class="soft small" x="${x + 16}" y="${top + 24}">${formatBytes(bytes)} at most</text>`;
+  return [
+    words("leased", "in memory", leased, y + 8),
+    words("spilled", "on blocks", spilled, y + 48),
   ];
 }
 

@@ -4,6 +4,9 @@ import type { ExecutionResult, TaskResult } from "../run/execution-result.ts";
 import { criticalPath, type CriticalPath } from "./critical-path.ts";
 import type { RecordedAttempt, RunRecorder } from "./run-recorder.ts";
 
+/** What is said of a task that an earlier run had done. */
+export const restoredText = "taken over from an earlier run";
+
 /** Most rows of the table. */
 const rowsMax = 400;
 
@@ -14,6 +17,8 @@ export interface ReportTask {
   readonly plan: PlannedTask;
   readonly result: TaskResult;
   readonly attempts: readonly RecordedAttempt[];
+  /** When it was found that an earlier run had done it; undefined: this one did, or nobody. */
+  readonly restoredMs: number | undefined;
   readonly isCritical: boolean;
   readonly tookMs: number | undefined;
   readonly slackMs: number | undefined;
@@ -57,6 +62,7 @@ export function reportData(
         plan: planned,
         result: own,
         attempts: recorder.attempts(planned.name),
+        restoredMs: recorder.restoredMs(planned.name),
         isCritical: critical.has(planned.name),
         tookMs: hasRun ? Math.max(0, endedAtMs - startedAtMs) : undefined,
         slackMs: path.slackMs.get(planned.name),

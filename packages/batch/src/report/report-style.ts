@@ -4,13 +4,13 @@ export const REPORT_STYLE: string = `
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --line: #e3e6eb; --grid: #eceef2; --text: #1b2430; --soft: #66707f;
   --accent: #6d4aff; --good: #1f9d6b; --bad: #d6393f; --late: #c77700; --quiet: #98a1af;
-  --held: #2f7fd6; --lapsing: #a9cdf2; --back: #7b8794; --shade: #f0edff;
+  --held: #2f7fd6; --lapsing: #a9cdf2; --back: #7b8794; --shade: #f0edff; --spill: #c13f8f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #11151b; --card: #191f27; --line: #2b333e; --grid: #252c36; --text: #e6eaf0; --soft: #93a0b1;
     --accent: #a58fff; --good: #3ecf94; --bad: #ff6b6f; --late: #f2ad3d; --quiet: #6c7787;
-    --held: #5aa5f5; --lapsing: #2d5580; --back: #9aa7b6; --shade: #241f3d;
+    --held: #5aa5f5; --lapsing: #2d5580; --back: #9aa7b6; --shade: #241f3d; --spill: #f27cc0;
   }
 }
 * { box-sizing: border-box; }
@@ -79,6 +79,9 @@ svg .data { font-size: 11.5px; fill: var(--soft); paint-order: stroke; stroke: v
 svg .grid { fill: none; stroke: var(--grid); } svg .settled { fill: none; stroke: var(--soft); stroke-dasharray: 4 3; }
 svg .wait { fill: none; stroke: var(--quiet); stroke-width: 2; stroke-dasharray: 2 3; } svg .tick { fill: none; stroke: var(--card); }
 svg .mark { fill: var(--accent); } svg .reclaimed { fill: var(--back); }
+svg .spilled { fill: var(--spill); fill-opacity: 0.16; stroke: var(--spill); stroke-width: 1.5; }
+svg .moved { fill: var(--spill); stroke: var(--card); stroke-width: 1.5; paint-order: stroke; } svg .away { fill: none; stroke: var(--spill); stroke-width: 2; stroke-dasharray: 2 3; }
+svg .restored { fill: var(--card); stroke: var(--good); stroke-width: 2; }
 svg .leased { fill: var(--held); opacity: 0.85; } svg .returning { fill: var(--back); opacity: 0.6; }
 @media print { body { background: none; padding: 0; } section, .tile { break-inside: avoid; } }
 @media (max-width: 560px) {

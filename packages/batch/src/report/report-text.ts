@@ -1,6 +1,12 @@
 /** The parts of a report that are words and tables. */
 import { signOf } from "./draw-graph.ts";
-import { hasFailed, linked, type ReportData, type ReportTask } from "./report-data.ts";
+import {
+  hasFailed,
+  linked,
+  restoredText,
+  type ReportData,
+  type ReportTask,
+} from "./report-data.ts";
 import {
   counted,
   describeFailure,
@@ -28,9 +34,14 @@ function shownFailure(error: unknown): string {
 }
 
 /** What the run came to, at a glance. */
-export function tiles({ result, path }: ReportData): string {
+export function tiles({ result, path, tasks: all }: ReportData): string {
   const { tasks, succeeded, leases, bytes, elapsedMs, teardownMs, renewals } = result;
   const retries = tasks.reduce((sum, { retriesUsed }) => sum + retriesUsed, 0);
+  const restored = all.filter(({ restoredMs }) => restoredMs !== undefined).length;
+  const more = [
+    ...(retries === 0 ? [] : [counted(retries, "retry").replace(/retrys$/, "retries")]),
+    ...(restored === 0 ? [] : [`${formatCount(restored)} ${restoredText}`]),
+  ];
   const ended = (["expired", "released", "revoked", "fenced", "active"] as const)
     .filter((how) => leases[how] > 0)
     .map((how) => `${formatCount(leases[how])} ${how}`);
@@ -38,10 +49,10 @@ export function tiles({ result, path }: ReportData): string {
     .filter((where) => bytes[where] > 0)
     .map((where) => `${formatBytes(bytes[where])} ${where}`);
   const isBack = away.length === 0 && bytes.returned === bytes.leased;
-  const all: readonly (readonly [figure: string, about: string])[] = [
+  const figures: readonly (readonly [figure: string, about: string])[] = [
     [
       `${formatCount(succeeded)} of ${formatCount(tasks.length)}`,
-      `${tasks.length === 1 ? "task" : "tasks"} succeeded${retries === 0 ? "" : `, ${counted(retries, "retry").replace(/retrys$/, "retries")}`}`,
+      `${tasks.length === 1 ? "task" : "tasks"} succeeded${more.map((one) => `, ${one}`).join("")}`,
     ],
     [formatMs(elapsedMs), `of work, then ${formatMs(teardownMs)} of teardown`],
     [formatMs(path.leastMs), "is the least that dependencies allow"],
@@ -54,8 +65,16 @@ export function tiles({ result, path }: ReportData): string {
       formatBytes(bytes.leased),
       `leased, at most ${formatBytes(bytes.peakLeased)} at a time; ${isBack ? "every byte is back" : `${formatBytes(bytes.returned)} are back${away.length === 0 ? "" : `, ${away.join(", ")}`}`}`,
     ],
+    ...(bytes.spilled + bytes.unspilled === 0
+      ? []
+      : [
+          [
+            formatBytes(bytes.spilled),
+            `of outputs moved to blocks, ${formatBytes(bytes.unspilled)} read back`,
+          ] as const,
+        ]),
   ];
-  const shown = all.map(
+  const shown = figures.map(
     ([figure, about]) => `<div class="tile"><b>${figure}</b><span>${about}</span></div>`,
   );
   return `<div class="tiles">${shown.join("\n")}</div>`;
@@ -161,13 +180,15 @@ export function table(data: ReportData): string {
 }
 
 function tableRow(task: ReportTask, startMs: number): string {
-  const { index, plan, result, isCritical, tookMs, slackMs } = task;
+  const { index, plan, result, isCritical, tookMs, slackMs, restoredMs } = task;
   const { status, attempts, startedAtMs, because, error } = result;
   const why =
     because !== undefined
       ? `because of ${shownName(because)}`
       : error === undefined
-        ? ""
+        ? restoredMs === undefined
+          ? ""
+          : restoredText
         : shownFailure(error);
   return [
     `<tr id="task-${index}"${isCritical ? ' class="critical"' : ""}>`,

@@ -1,6 +1,6 @@
 /** What a run's events tell, kept in bounded room: what a report is drawn from. */
 import { isFabricError } from "@selvage/fabric";
-import type { ExecutionEvent, LeaseEvent, TaskEvent } from "../run/run-events.ts";
+import type { ExecutionEvent, LeaseEvent, SpillEvent, TaskEvent } from "../run/run-events.ts";
 import { ByteSeries } from "./byte-series.ts";
 
 /** One attempt of a task. Times are milliseconds since the Unix epoch. */
@@ -30,6 +30,12 @@ export interface RecordedLease {
   endedAs: string | undefined;
   /** When its bytes were free again. */
   reclaimedMs: number | undefined;
+  /** When what it held went to blocks: then it was released. */
+  movedOutMs: number | undefined;
+  /** When what it holds was back from blocks. */
+  cameBackMs: number | undefined;
+  /** Since when that was on blocks, if it went there in this run. */
+  awaySinceMs: number | undefined;
 }
 
 const outcomes: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled", "timedOut"]);
@@ -58,6 +64,11 @@ export class RunRecorder {
   readonly #attempts = new Map<string, RecordedAttempt[]>();
   readonly #leases: RecordedLease[] = [];
   readonly #open = new Map<string, RecordedLease>();
+  // The lease that an output has last had, of those that were kept.
+  readonly #leaseOf = new Map<string, RecordedLease>();
+  // Outputs that are on blocks only.
+  readonly #away = new Map<string, { readonly sinceMs: number; readonly bytes: number }>();
+  readonly #restored = new Map<string, number>();
   readonly #bytes = new ByteSeries(bytePointsMax);
   #leasesLeftOut = 0;
   #startedMs: number | undefined;
@@ -70,7 +81,10 @@ export class RunRecorder {
     this.#endedMs = Math.max(this.#endedMs, event.atMs);
     if (event.type === "task") this.#addTask(event);
     else if (event.type === "lease") this.#addLease(event);
-    else if (event.type === "settled") this.#settledMs = event.atMs;
+    else if (event.type === "spill") this.#addSpill(event);
+    else if (event.type === "settled") this.#settle(event.atMs);
+    else if (event.type === "resume" && event.state === "restored" && event.name !== undefined)
+      this.#restored.set(event.name, event.atMs);
   };
 
   /** When the first event came, the last outcome, and the last event. Undefined: not yet. */
@@ -97,7 +111,12 @@ export class RunRecorder {
     return this.#leasesLeftOut;
   }
 
-  /** Bytes over time. */
+  /** When a task was found to be done by an earlier run; undefined: it was not. */
+  restoredMs(task: string): number | undefined {
+    return this.#restored.get(task);
+  }
+
+  /** Bytes over time, of memory and of what is on blocks instead. */
   get bytes(): ByteSeries {
     return this.#bytes;
   }
@@ -127,8 +146,10 @@ export class RunRecorder {
   #addLease({ task, output, event }: LeaseEvent): void {
     const { type, leaseId, kind, bytes, atMs, expiresAtMs } = event;
     const lease = this.#open.get(leaseId);
+    // A lease over blocks is room for many outputs: what is in it is told by the spills.
+    const inMemory = kind === "mem" ? bytes : 0;
     if (type === "granted") {
-      this.#bytes.change(atMs, bytes, 0);
+      this.#bytes.change(atMs, { leased: inMemory });
       if (this.#leases.length === leasesMax) this.#leasesLeftOut++;
       else
         this.#open.set(
@@ -136,11 +157,11 @@ export class RunRecorder {
           this.#keep({ task, output, kind, bytes, grantedMs: atMs, ttlMs: expiresAtMs - atMs }),
         );
     } else if (type === "reclaimed") {
-      this.#bytes.change(atMs, 0, -bytes);
+      this.#bytes.change(atMs, { returning: -inMemory });
       this.#open.delete(leaseId);
       if (lease !== undefined) lease.reclaimedMs = atMs;
     } else if (type === "expired" || type === "released" || type === "revoked") {
-      this.#bytes.change(atMs, -bytes, bytes);
+      this.#bytes.change(atMs, { leased: -inMemory, returning: inMemory });
       if (lease === undefined) return;
       lease.endedMs = atMs;
       lease.endedAs = type;
@@ -148,12 +169,50 @@ export class RunRecorder {
       noteRenewal(lease, Math.min(atMs, expiresAtMs - lease.ttlMs));
   }
 
+  #addSpill({ output, direction, bytes, atMs }: SpillEvent): void {
+    const lease = this.#leaseOf.get(output);
+    const standing = lease?.endedMs === undefined ? lease : undefined;
+    const away = this.#away.get(output);
+    if (direction === "out") {
+      if (standing !== undefined) standing.movedOutMs = atMs;
+      if (away !== undefined) return;
+      this.#away.set(output, { sinceMs: atMs, bytes });
+      this.#bytes.change(atMs, { spilled: bytes });
+      return;
+    }
+    if (standing !== undefined) {
+      standing.cameBackMs = atMs;
+      standing.awaySinceMs = away?.sinceMs;
+    }
+    // What has once been on blocks goes there again without being written, or told.
+    if (away === undefined) return;
+    this.#away.delete(output);
+    this.#bytes.change(atMs, { spilled: -away.bytes });
+  }
+
+  // What nobody came back for is given back with the blocks.
+  #settle(atMs: number): void {
+    this.#settledMs = atMs;
+    for (const { bytes } of this.#away.values()) this.#bytes.change(atMs, { spilled: -bytes });
+    this.#away.clear();
+  }
+
   #keep(
     granted: Pick<RecordedLease, "task" | "output" | "kind" | "bytes" | "grantedMs" | "ttlMs">,
   ): RecordedLease {
-    const open = { endedMs: undefined, endedAs: undefined, reclaimedMs: undefined };
-    const lease: RecordedLease = { ...granted, renewedMs: [], renewals: 0, ...open };
+    const lease: RecordedLease = {
+      ...granted,
+      renewedMs: [],
+      renewals: 0,
+      endedMs: undefined,
+      endedAs: undefined,
+      reclaimedMs: undefined,
+      movedOutMs: undefined,
+      cameBackMs: undefined,
+      awaySinceMs: undefined,
+    };
     this.#leases.push(lease);
+    if (lease.output !== "") this.#leaseOf.set(lease.output, lease);
     return lease;
   }
 }

@@ -4,7 +4,7 @@ import type { ExecutionResult } from "../run/execution-result.ts";
 import type { ExecutionEvent } from "../run/run-events.ts";
 import { drawGraph, leftOutOfGraph } from "./draw-graph.ts";
 import { drawTimeline, leftOutOfTimeline } from "./draw-timeline.ts";
-import { reportData, type ReportData } from "./report-data.ts";
+import { reportData, restoredText, type ReportData } from "./report-data.ts";
 import { REPORT_STYLE } from "./report-style.ts";
 import { chain, failures, table, tiles } from "./report-text.ts";
 import { recorded, type RunRecorder } from "./run-recorder.ts";
@@ -80,7 +80,9 @@ function graph(data: ReportData): string {
 }
 
 function timeline(data: ReportData): string {
-  if (data.path.steps.length === 0) return "";
+  const hasRestored = data.tasks.some(({ restoredMs }) => restoredMs !== undefined);
+  if (data.path.steps.length === 0 && !hasRestored) return "";
+  const { spilled, unspilled } = data.result.bytes;
   const left = leftOutOfTimeline(data);
   const parts = [
     ...(left.tasks > 0 ? [counted(left.tasks, "task")] : []),
@@ -93,6 +95,10 @@ function timeline(data: ReportData): string {
     ["held", "lease, kept by renewals"],
     ["lapsing", "lease that nobody needs any more"],
     ["back", "bytes on their way back; the dot: free again"],
+    ...(spilled + unspilled > 0
+      ? [["spill", "on blocks: ▼ moved there, ▲ back in memory"] as const]
+      : []),
+    ...(hasRestored ? [["good", `◇ ${restoredText}`] as const] : []),
   ])}${note}</section>`;
 }
 
