@@ -1,5 +1,6 @@
 /** The command line of the main job. */
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import {
   Executor,
@@ -7,6 +8,8 @@ import {
   FabricError,
   isFabricError,
   liveView,
+  RunRecorder,
+  runReport,
   type ExecutionResult,
   type LiveView,
 } from "selvage";
@@ -26,6 +29,7 @@ interface CliOptions {
   readonly ttlMs: number;
   readonly teardown: "expiry" | "eager";
   readonly fail?: string;
+  readonly report?: string;
   readonly input: string;
   readonly memoryMib: number;
 }
@@ -69,6 +73,10 @@ function command(): Command {
       )
       .option("--json", "end stdout with one JSON document", false)
       .option("--out <dir>", "folder of the results", "out")
+      .option(
+        "--report <file>",
+        "where the run's report goes, also of a run that fails; else beside the results of one that does not",
+      )
       .option("--rows <n>", "only the first n flights", count)
       .option("--ttl-ms <n>", "TTL of every intermediate lease, in milliseconds", count, 2_000)
       .addOption(
@@ -89,6 +97,8 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
   const { json, input, out, rows, ttlMs, teardown, memoryMib } = options;
   const fail = options.fail === undefined ? undefined : parseFailure(options.fail);
   using fabric = Fabric.open({ memoryBytes: memoryMib * MiB, blocks: 0 });
+  // Before the work: an hour's run is not to end with a report that has no place.
+  if (options.report !== undefined) writeReport(options.report, "");
   const job = buildJob({ input, airports: exampleData().airports, out, rows, fail });
   const isLive = process.stdout.isTTY && !json;
   const print = (line: string): void =>
@@ -99,6 +109,7 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
     redraw: isLive,
   });
   const timeline = new Timeline(fabric.nowMs());
+  const recorder = new RunRecorder();
   const reporting = new Reporting(job, view, isLive, print);
   const result = await Executor.run(job.plan, {
     fabric,
@@ -107,6 +118,7 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
     signal,
     onEvent(event) {
       timeline.add(event);
+      recorder.onEvent(event);
       view.onEvent(event);
       if (event.type === "settled") reporting.settle(event.status, ttlMs);
     },
@@ -116,11 +128,30 @@ async function runJob(options: CliOptions, signal: AbortSignal): Promise<number>
   const title = `Wave ETL: ${job.rowsRead().toLocaleString("en")} flights`;
   if (isWhole) writeFileSync(job.timeline, drawSvg(timeline, title));
   else job.clear();
+  const report = options.report ?? (isWhole ? job.report : undefined);
+  if (report !== undefined) writeReport(report, runReport(job.plan, recorder, result, { title }));
   print(`\nlease ledger\n${ledger(result)}\n\ntimeline\n${drawText(timeline)}`);
   if (isWhole) print(`\n${job.database}\n${job.timeline}`);
   else print(`\n${result.status}\n${failures(result)}`);
+  if (report !== undefined) print(path.resolve(report));
   if (json) writeJson(toJson(result, figures(job, isWhole)));
   return isWhole ? 0 : 1;
+}
+
+/** @throws FabricError `INVALID_ARGUMENT` where there can be no such file. */
+function writeReport(file: string, html: string): void {
+  try {
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, html);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new FabricError(
+      "INVALID_ARGUMENT",
+      `--report: expected a file that can be written, got "${file}": ${why}`,
+      { argument: "--report", actual: file },
+      { cause },
+    );
+  }
 }
 
 function writeJson(document: object): void {

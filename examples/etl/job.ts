@@ -38,6 +38,8 @@ export interface Job {
   readonly database: string;
   /** Where the picture of the run belongs, beside the database. */
   readonly timeline: string;
+  /** Where the report of the run belongs, unless it is wanted elsewhere. */
+  readonly report: string;
   /** Flights decoded so far. */
   rowsRead(): number;
   /** Takes back what a run that did not succeed has left: its files, and the folders that it made. */
@@ -72,7 +74,8 @@ export function buildJob(options: JobOptions): Job {
   const { input, airports, out, fail } = options;
   const database = path.resolve(out, "flights.sqlite");
   const timeline = path.resolve(out, "timeline.svg");
-  const clear = takeFolder(out, [database, partialOf(database), timeline]);
+  const report = path.resolve(out, "report.html");
+  const clear = takeFolder(out, [database, partialOf(database), timeline, report]);
   let rowsRead = 0;
 
   const extract = async (context: TaskContext): Promise<void> => {
@@ -128,7 +131,7 @@ export function buildJob(options: JobOptions): Job {
   graph.addDependency(extracted, enriched);
   graph.addDependency(aggregated, loaded);
   graph.addDependency(enriched, loaded);
-  return { plan: graph.build(), database, timeline, rowsRead: () => rowsRead, clear };
+  return { plan: graph.build(), database, timeline, report, rowsRead: () => rowsRead, clear };
 }
 
 // Makes the folder, without the files of the run before. What it returns undoes that.

@@ -59,7 +59,7 @@ async function interrupt(
 async function checkLeftovers(folder: Folder): Promise<void> {
   const names = folder.names("out");
   const isWhole = names.includes("flights.sqlite");
-  expect(names).toEqual(isWhole ? ["flights.sqlite", "timeline.svg"] : []);
+  expect(names).toEqual(isWhole ? ["flights.sqlite", "report.html", "timeline.svg"] : []);
   const database = folder.at("out", "flights.sqlite");
   expect(isWhole ? compareDatabase(database, await expected) : []).toEqual([]);
   expect(isWhole || !folder.names().includes("out"), "the folder is gone").toBe(true);

@@ -112,7 +112,8 @@ describe.concurrent("what npm run etl prints", { timeout: 120_000 }, () => {
     expect(worst).not.toContain(undefined);
     expect(lines[at + 12]).toBe("");
     for (const heading of ["lease ledger", "timeline"]) expect(lines).toContain(heading);
-    expect(lines.slice(-3)).toEqual([folder.at("flights.sqlite"), folder.at("timeline.svg"), ""]);
+    const results = ["flights.sqlite", "timeline.svg", "report.html"];
+    expect(lines.slice(-4)).toEqual([...results.map((name) => folder.at(name)), ""]);
   });
 
   // Without util-linux's `script` there is no terminal to be had from here.
@@ -152,5 +153,43 @@ describe("timeline.svg", { timeout: 120_000 }, () => {
     expect(texts.filter((text) => text.startsWith("expired, "))).toHaveLength(5);
     expect(texts.filter((text) => text.startsWith("succeeded in "))).toHaveLength(4);
     expect(texts.filter((text) => text.startsWith("failed in "))).toHaveLength(1);
+  });
+});
+
+describe("the report", { timeout: 120_000 }, () => {
+  it("is a page of the run beside its other results, with every task, lease and outcome", async () => {
+    using folder = new Folder();
+    const { code } = await runProcess(...quick, "--fail", "aggregate:1", "--out", folder.path);
+    expect(code).toBe(0);
+    const html = readFileSync(folder.at("report.html"), "utf8");
+    expect(html.startsWith("<!doctype html>")).toBe(true);
+    expect(html).toContain(`Wave ETL: ${ROWS.toLocaleString("en")} flights`);
+    for (const name of leaseNames) expect(html).toContain(`>${name}</text>`);
+    expect(html.match(/class="bar succeeded"/g)).toHaveLength(4);
+    expect(html.match(/class="bar failed"/g)).toHaveLength(1);
+    expect(html).toContain("tasks succeeded, 1 retry");
+    expect(html).toContain("every byte is back");
+  });
+
+  it("goes where it is wanted, and is there of a run that fails, too", async () => {
+    using folder = new Folder();
+    const wanted = folder.at("pages", "run.html");
+    const args = [...quick, "--out", folder.at("out"), "--report", wanted];
+    const { code, stdout } = await runProcess(...args, "--fail", "load");
+    expect(code).toBe(1);
+    expect(stdout.trimEnd().split("\n").at(-1)).toBe(wanted);
+    expect(folder.names()).toEqual(["pages", "pages/run.html"]);
+    const html = readFileSync(wanted, "utf8");
+    expect(html).toContain("Failures and retries");
+    expect(html.match(/class="bar failed"/g)).toHaveLength(3);
+  });
+
+  it("is refused before the work where it can have no place", async () => {
+    using folder = new Folder();
+    const args = [...quick, "--out", folder.at("out"), "--report", folder.path];
+    const { code, stdout, stderr } = await runProcess(...args);
+    expect([code, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^INVALID_ARGUMENT: --report: expected a file that can be written/);
+    expect(folder.names()).toEqual([]);
   });
 });

@@ -23,7 +23,7 @@ describe("the tables of the main job", { timeout: 120_000 }, () => {
       await expected(sliceRows),
     );
     expect(differences).toEqual([]);
-    expect(folder.names("out")).toEqual(["flights.sqlite", "timeline.svg"]);
+    expect(folder.names("out")).toEqual(["flights.sqlite", "report.html", "timeline.svg"]);
   });
 
   it("are the same whatever the teardown and the TTL are", async () => {
