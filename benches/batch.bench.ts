@@ -7,10 +7,11 @@
  * time, over a graph that was built before, as a plan is; "built": with building it. "sync": bodies without a promise.
  * Baseline: a graph of plain promises, async functions that await, Effect's cached effects, RxJS's forkJoin and shareReplay, p-graph, and
  * `async.auto`, whose cost by task grows with the tasks: it gets a twentieth of them.
- * Not measured: bodies that work, where the scheduler's share is what it is here; threads (see `etl`).
+ * Not measured here: bodies that work, where the scheduler's share is what it is here. Threads: `batch-threads.ts`.
  */
+import { etlRows, parallelRows } from "./batch-threads.ts";
 import { childSubject } from "./children.ts";
-import { takeTurns, type Effort, type Result, type Samples, type Subject } from "./harness.ts";
+import { takeTurns, type Effort, type Result, type Samples } from "./harness.ts";
 import { atLeast, atMost, type Suite } from "./suite.ts";
 
 const worker = new URL("./batch-worker.ts", import.meta.url);
@@ -53,16 +54,18 @@ class Sides {
   }
 
   static async measure(effort: Effort, shape: Shape, sides: Sided, rounds: number): Promise<Sides> {
-    const { smoke, progress } = effort;
-    const subject = (name: string, tasks: number): Subject =>
-      childSubject(smoke ? "all" : name, worker, [name, shape, String(tasks)]);
+    const { progress } = effort;
     const samples = await takeTurns(
-      smoke
-        ? [subject(sides.map(([side]) => side).join(), 200)]
-        : sides.map(([side, tasks]) => subject(side, tasks)),
-      { rounds: smoke ? 1 : (effort.rounds ?? rounds), warmups: smoke ? 0 : 3, progress },
+      sides.map(([side, tasks]) => childSubject(side, worker, [side, shape, String(tasks)])),
+      { rounds: effort.rounds ?? rounds, warmups: 3, progress },
     );
-    return new Sides(samples, smoke);
+    return new Sides(samples, false);
+  }
+
+  /** All of them in one process, over few tasks. */
+  static async smoke({ progress }: Effort, shape: Shape, sides: readonly string[]): Promise<Sides> {
+    const all = childSubject("all", worker, [sides.join(), shape, "120"]);
+    return new Sides(await takeTurns([all], { rounds: 1, warmups: 0, progress }), true);
   }
 
   /** The peer's cost by ours. */
@@ -100,18 +103,20 @@ class Sides {
   }
 }
 
-async function small(effort: Effort, shape: Shape): Promise<Result[]> {
-  const tasks = 10_000;
-  const ours = ["core", "coreSync", "coreBuilt"];
-  const sides = await Sides.measure(
-    effort,
-    shape,
-    [
-      ...ours.map((side) => [side, tasks] as const),
-      ...Object.values(peers).map(([side, less]) => [side, tasks / less] as const),
-    ],
-    9,
-  );
+const ours = ["core", "coreSync", "coreBuilt"];
+const smallSides: Sided = [
+  ...ours.map((side) => [side, 10_000] as const),
+  ...Object.values(peers).map(([side, less]) => [side, 10_000 / less] as const),
+];
+const largeSides: Sided = ["core", "promises"].map((side) => [side, 1_000_000] as const);
+const memorySides: Sided = ["coreMemory", "promisesMemory"].map(
+  (side) => [side, 1_000_000] as const,
+);
+const shellSides: Sided = [...ways.map(([side]) => side), "promises", "effect"].map(
+  (side) => [side, 10_000] as const,
+);
+
+function smallRows(sides: Sides, shape: Shape): readonly Result[] {
   const against = Object.fromEntries(Object.entries(peers).map(([peer, [side]]) => [peer, side]));
   const row = (side: string, name: string, targets: Result["targets"]): Result =>
     sides.row(side, `${shape}, 10^4 tasks, ${name}`, against, targets);
@@ -128,16 +133,11 @@ async function small(effort: Effort, shape: Shape): Promise<Result[]> {
   ];
 }
 
-async function large(effort: Effort, shape: Shape): Promise<Result> {
-  const tasks = 1_000_000;
-  const both = ["core", "promises"].map((side) => [side, tasks] as const);
-  const sides = await Sides.measure(effort, shape, both, 3);
+function largeRow(sides: Sides, shape: Shape): Result {
   return sides.row("core", `${shape}, 10^6 tasks, core`, { "plain promises": "promises" }, []);
 }
 
-async function memory(effort: Effort): Promise<Result> {
-  const both = ["coreMemory", "promisesMemory"].map((side) => [side, 1_000_000] as const);
-  const sides = await Sides.measure(effort, "layered", both, 2);
+function memoryRow(sides: Sides): Result {
   const { nsPerOp: _, ...told } = sides.row(
     "coreMemory",
     "layered, 10^6 tasks, memory",
@@ -147,10 +147,7 @@ async function memory(effort: Effort): Promise<Result> {
   return { ...told, unit: "bytes/task" };
 }
 
-async function shells(effort: Effort): Promise<Result[]> {
-  const names = [...ways.map(([side]) => side), "promises", "effect"];
-  const all = names.map((side) => [side, 10_000] as const);
-  const sides = await Sides.measure(effort, "layered", all, 5);
+function shellRows(sides: Sides): readonly Result[] {
   return ways.map(([side, name]) =>
     sides.row(
       side,
@@ -161,16 +158,36 @@ async function shells(effort: Effort): Promise<Result[]> {
   );
 }
 
+// One shape: the sides are the same. All at a time: nobody looks at the clock.
+async function smoke(effort: Effort): Promise<readonly Result[]> {
+  const names = [...smallSides, ...shellSides, ...memorySides].map(([side]) => side);
+  const [sides, etl, parallel] = await Promise.all([
+    Sides.smoke(effort, "layered", [...new Set(names)]),
+    etlRows(effort),
+    parallelRows(effort),
+  ]);
+  return [
+    ...smallRows(sides, "layered"),
+    ...shellRows(sides),
+    memoryRow(sides),
+    ...etl,
+    ...parallel,
+  ];
+}
+
 export const batchSuite: Suite = {
   name: "batch",
   question:
-    "What does it cost to schedule a task of a graph, and what do events, leases and history add?",
+    "What does it cost to schedule a task of a graph, and what do events, leases, history and threads add?",
   async run(effort) {
+    if (effort.smoke) return smoke(effort);
     const results: Result[] = [];
-    // A smoke run looks at one shape: the sides are the same.
-    const some = effort.smoke ? (["layered"] as const) : shapes;
-    for (const shape of some) results.push(...(await small(effort, shape)));
-    if (!effort.smoke) for (const shape of shapes) results.push(await large(effort, shape));
-    return [...results, ...(await shells(effort)), await memory(effort)];
+    for (const shape of shapes)
+      results.push(...smallRows(await Sides.measure(effort, shape, smallSides, 9), shape));
+    for (const shape of shapes)
+      results.push(largeRow(await Sides.measure(effort, shape, largeSides, 3), shape));
+    results.push(...shellRows(await Sides.measure(effort, "layered", shellSides, 5)));
+    results.push(memoryRow(await Sides.measure(effort, "layered", memorySides, 2)));
+    return [...results, ...(await etlRows(effort)), ...(await parallelRows(effort))];
   },
 };

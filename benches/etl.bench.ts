@@ -6,39 +6,16 @@
  * Baseline: typed arrays on the heap, copied to both threads by `postMessage`, and their results copied back.
  * Not measured: the TTL that the leases stand for afterwards, in which nobody works.
  */
-import { fork } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import type { EtlRun } from "./etl-run.ts";
-import { takeTurns, type Effort, type Result, type Subject } from "./harness.ts";
+import { etlStep, etlSubject } from "./etl-subjects.ts";
+import { takeTurns, type Effort, type Result } from "./harness.ts";
 import { median, quantile, seededRandom } from "./statistics.ts";
 import { atMost, type Suite } from "./suite.ts";
 
-const program = fileURLToPath(new URL("./etl-run.ts", import.meta.url));
 const sides = ["leases", "arrays"] as const;
 const resamples = 2_000;
-
-function subject(side: (typeof sides)[number], rows: number, out: string, rss: number[]): Subject {
-  return {
-    name: side,
-    async turn() {
-      const child = fork(program, [side, String(rows), out], {
-        execArgv: ["--conditions=@selvage/source"],
-      });
-      const [message] = (await Promise.race([
-        once(child, "message"),
-        once(child, "exit").then(([code]) => {
-          throw new Error(`${side}: its process exited with ${String(code)}`);
-        }),
-      ])) as [EtlRun];
-      rss.push(message.rssBytes);
-      return { run: { ns: message.ms * 1e6, ops: 1, checksum: message.checksum } };
-    },
-  };
-}
 
 /** The bound below which the median of the ratios lies with 90 % confidence, by a bootstrap with a fixed seed. */
 function upperBound(ratios: readonly number[]): number {
@@ -55,19 +32,22 @@ async function measure({ smoke, rounds, progress }: Effort): Promise<readonly Re
     const rows = smoke ? 20_000 : 3_000_000;
     const rss = { leases: [] as number[], arrays: [] as number[] };
     const samples = await takeTurns(
-      sides.map((side) => subject(side, rows, out, rss[side])),
+      sides.map((side) =>
+        etlSubject(side, [side], { rows, out, onRss: (bytes) => rss[side].push(bytes) }),
+      ),
       { rounds: smoke ? 1 : (rounds ?? 15), warmups: smoke ? 0 : 1, progress },
     );
-    samples.expectEqual("run", sides);
-    const arrays = samples.of("arrays", "run");
-    const ratios = samples.of("leases", "run").map((ns, round) => ns / (arrays[round] as number));
+    samples.expectSame(sides.map((side) => [side, etlStep(side, "run")]));
+    const arrays = samples.of("arrays", etlStep("arrays", "run"));
+    const leases = samples.of("leases", etlStep("leases", "run"));
+    const ratios = leases.map((ns, round) => ns / (arrays[round] as number));
     const bound = upperBound(ratios);
     const time = samples.result({
       suite: "etl",
       name: `main job, ${rows} flights, to settled`,
       subject: "leases",
-      step: "run",
-      peers: { "plain arrays": ["arrays", "run"] },
+      step: etlStep("leases", "run"),
+      peers: { "plain arrays": ["arrays", etlStep("arrays", "run")] },
       targets: [atMost(`time by arrays', upper 90 % bound (${bound.toFixed(3)})`, bound, 1.15)],
     });
     return [time, memory(rows, rss.leases, rss.arrays, time.checksum)];

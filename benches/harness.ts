@@ -121,10 +121,15 @@ export class Samples {
 
   /** Throws unless all these subjects' steps came to the same. */
   expectEqual(step: string, subjects: readonly string[]): void {
-    const sums = subjects.map((subject) => this.last(subject, step).checksum);
+    this.expectSame(subjects.map((subject) => [subject, step]));
+  }
+
+  /** As {@link expectEqual}, where each subject's step has a name of its own. */
+  expectSame(steps: readonly (readonly [subject: string, step: string])[]): void {
+    const sums = steps.map(([subject, step]) => this.last(subject, step).checksum);
     if (new Set(sums).size > 1)
       throw new Error(
-        `${step}: the subjects disagree: ${subjects.join(", ")} came to ${sums.join(", ")}`,
+        `the subjects disagree: ${steps.map((step) => step.join(" ")).join(", ")} came to ${sums.join(", ")}`,
       );
   }
 

@@ -110,7 +110,7 @@ class Sums {
 }
 
 /** Numbers the airports that appear from 0 on, so that a route is a place in a small table. */
-export function numberAirports({ origin, destination }: Flights): {
+export function numberAirports({ origin, destination }: Pick<Flights, "origin" | "destination">): {
   readonly numbers: Int32Array;
   readonly codes: number[];
   readonly count: number;

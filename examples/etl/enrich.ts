@@ -60,7 +60,7 @@ export function readAirports(path: string): Map<number, Airport> {
 
 /** The places that the flights touch, and the great circle of each route. */
 export function enrichFlights(
-  flights: Flights,
+  flights: Pick<Flights, "origin" | "destination">,
   airports: ReadonlyMap<number, Airport>,
 ): { places: Airport[]; greatCircles: GreatCircles } {
   const { numbers, codes, count } = numberAirports(flights);
