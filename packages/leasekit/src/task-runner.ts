@@ -86,8 +86,11 @@ export interface RunningTask {
 export interface TaskRunner {
   /** How many attempts run at a time: where memory is short, no more are readied. Default 1. */
   readonly threadsMax?: number;
-  /** Starts threads for `count` tasks to come, so that the tasks need not wait for them. */
-  warm(count: number): void;
+  /**
+   * Starts threads for `count` tasks to come, so that the tasks need not wait for them. A thread that has nothing else to
+   * do imports `modules`, URLs, one by one; what comes of it, the requests hear that name them.
+   */
+  warm(count: number, modules?: readonly string[]): void;
   /** Runs one attempt as soon as a thread is free. */
   run(request: TaskRequest, host: TaskHost): RunningTask;
   /** Ends the threads. */

@@ -11,6 +11,8 @@ export interface TaskWorkerData {
    * answer without giving up its turn: `TaskContext.allocate` is synchronous.
    */
   readonly answered: SharedArrayBuffer;
+  /** Modules to import while there is no request. */
+  readonly modules: readonly string[];
 }
 
 /** From the owner. `run` and `abort` wait for a turn of the loop; `granted` and `refused` are fetched within one. */

@@ -64,7 +64,7 @@ export function openTaskThreads(options: TaskThreadsOptions = {}): TaskThreads {
     get stats() {
       return pool.stats;
     },
-    warm: (count) => pool.warm(count),
+    warm: (count, modules) => pool.warm(count, modules),
     run: (request, host) => pool.run(request, host),
     resize: (threads, graceMs) => pool.resize(threads, graceMs),
     drain: (deadlineMs) => pool.drain(deadlineMs),
@@ -98,9 +98,9 @@ class Pool {
     return { threads: this.#threads.size, working, queued: this.#queue.length };
   }
 
-  warm(count: number): void {
+  warm(count: number, modules?: readonly string[]): void {
     if (this.#isClosed) return;
-    while (this.#threads.size < Math.min(count, this.#most)) this.#idle.push(this.#start());
+    while (this.#threads.size < Math.min(count, this.#most)) this.#idle.push(this.#start(modules));
   }
 
   run(request: TaskRequest, host: TaskHost): RunningTask {
@@ -167,8 +167,8 @@ class Pool {
     }
   }
 
-  #start(): TaskThread {
-    const thread = new TaskThread(this.#heapMiB, {
+  #start(modules: readonly string[] = []): TaskThread {
+    const thread = new TaskThread(this.#heapMiB, modules, {
       onIdle: () => {
         this.#idle.push(thread);
         this.#next();
@@ -222,17 +222,19 @@ class TaskThread {
   #error: unknown;
   #isEnding = false;
   #isLeaving = false;
-  // Requests that have ended here.
-  #served = 0;
+  // Whether what else it has done may have left something to happen: requests that have ended here, and modules imported ahead.
+  #hasPast: boolean;
   #leaving: NodeJS.Timeout | undefined;
 
   constructor(
     heapMiB: number | undefined,
+    modules: readonly string[],
     told: { readonly onIdle: () => void; readonly onExit: (unbegun: Job | undefined) => void },
   ) {
     const { port1, port2 } = new MessageChannel();
     const answered = new SharedArrayBuffer(4);
-    const workerData: TaskWorkerData = { port: port2, answered };
+    const workerData: TaskWorkerData = { port: port2, answered, modules };
+    this.#hasPast = modules.length > 0;
     this.#onIdle = told.onIdle;
     this.#answers = new Int32Array(answered);
     this.#port = port1;
@@ -306,7 +308,7 @@ class TaskThread {
     }
   }
 
-  /** Gives the job back that it was sent and did not begin, because of what an earlier one had left to happen here. */
+  /** Gives the job back that it was sent and did not begin, because of what went before it here. */
   #exit(code: number): Job | undefined {
     clearTimeout(this.#leaving);
     this.#port.close();
@@ -314,7 +316,7 @@ class TaskThread {
     this.#job = undefined;
     if (job === undefined) return undefined;
     job.thread = undefined;
-    if (!this.#isEnding && !job.hasStarted && this.#served > 0) return job;
+    if (!this.#isEnding && !job.hasStarted && this.#hasPast) return job;
     job.reject(died(job.request, `its thread exited with code ${code}`, this.#error));
     return undefined;
   }
@@ -329,7 +331,7 @@ class TaskThread {
   #end(job: Job): void {
     job.thread = undefined;
     this.#job = undefined;
-    this.#served++;
+    this.#hasPast = true;
     // A reply that crossed with the thread's end must not bring it the next job.
     if (this.#isEnding) return;
     if (this.#isLeaving) void this.terminate();

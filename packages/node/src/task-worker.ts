@@ -8,7 +8,7 @@ import { jobCodec } from "./job-codec.ts";
 import { taskCodecs } from "./task-codecs.ts";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
 
-const { port, answered } = workerData as TaskWorkerData;
+const { port, answered, modules } = workerData as TaskWorkerData;
 const answers = new Int32Array(answered);
 /** Progress is told to the owner at most this often, in milliseconds. The stamp in shared memory moves every time. */
 const toldEveryMs = 50;
@@ -17,6 +17,7 @@ const toldEveryMs = 50;
 const stampedEveryMs = 20;
 
 let abort = new AbortController();
+let hasServed = false;
 
 port.on("message", (message: ToTask) => {
   if (message.type === "run") void serve(message.request);
@@ -29,6 +30,7 @@ function tell(message: FromTask): void {
 }
 
 async function serve(request: TaskRequest): Promise<void> {
+  hasServed = true;
   abort = new AbortController();
   const onWait = (): void => attachments().attachThread(request.fabric).pulse.announce();
   try {
@@ -84,3 +86,14 @@ function farPorts(onWait: () => void): FarPorts {
     },
   };
 }
+
+/** Imports what tasks to come will need, until the first one comes. A module that fails does so again for its own task. */
+async function importAhead(): Promise<void> {
+  for (const module of modules) {
+    if (hasServed) return;
+    await import(module).catch(() => {});
+  }
+}
+
+// After a turn in which the port has given the request that may have been sent already.
+setImmediate(() => void importAhead());

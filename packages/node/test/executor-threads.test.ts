@@ -1,5 +1,6 @@
 import type { ExecutionEvent, ExecutionPlan, ExecutorOptions, TaskDef } from "@selvage/batch";
 import type { MemLease } from "@selvage/fabric";
+import type { TaskRunner } from "@selvage/leasekit";
 import { Executor, Fabric, openTaskThreads } from "@selvage/node";
 import { afterAll, describe, expect, it } from "vitest";
 import {
@@ -68,6 +69,7 @@ const cancelled = async (run: URL, when: (event: ExecutionEvent) => boolean, gra
   expect([result.status, done.missingBytes, result.bytes.active]).toEqual(["cancelled", 0, 0]);
   return { ...done, tookMs: performance.now() - abortedAt };
 };
+const numbered = (number: number): URL => inline(`export default () => {} // ${number}`);
 const starts = (event: ExecutionEvent): boolean =>
   event.type === "task" && event.name === "far" && event.newState === "running";
 const logs = (event: ExecutionEvent): boolean => event.type === "log";
@@ -93,6 +95,30 @@ describe("A task on a worker thread", () => {
       fabric,
     );
     expect([result.status, seen]).toEqual(["succeeded", [Uint8Array.of(2, 200, 100)]]);
+  });
+
+  it("has its module imported ahead, unless it is of the first wave", async () => {
+    const warmed: unknown[] = [];
+    const runner = ports.openRunner?.() as TaskRunner;
+    const openRunner = (): TaskRunner => ({
+      warm: (...asked) => void warmed.push(asked),
+      run: (request, host) => runner.run(request, host),
+      close: () => runner.close(),
+    });
+    const first: TaskDef = { name: "first", run: numbered(0) };
+    const more = Array.from({ length: 20 }, (_, number) => ({
+      name: `after ${number}`,
+      run: numbered(1 + (number >> 1)),
+    }));
+    const edges = more.map(({ name }) => ["first", name] as const);
+    const { result } = await ranOn(
+      planOf([first, ...more], edges),
+      {},
+      Fabric.open({ memoryBytes: 1 << 20 }),
+      { openRunner },
+    );
+    const imported = Array.from({ length: 10 }, (_, number) => numbered(1 + number).href);
+    expect([result.status, warmed]).toEqual(["succeeded", [[20, imported]]]);
   });
 
   it("reads and returns columns", async () => {

@@ -60,6 +60,21 @@ const codeOf = async ({ reply }: Asked): Promise<string> =>
 const threadOf = (pool: TaskThreads): Promise<string> => ask(pool, body("thread"), ["y"]).text;
 const idle = inline("export default () => {}");
 
+let channels = 0;
+
+/** A module that is heard of when a thread imports it, and then does what `more` says. */
+function heard(more = ""): { readonly module: URL; readonly heard: Promise<void> } {
+  const name = `imported ${++channels}`;
+  const channel = new BroadcastChannel(name);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  channel.addEventListener("message", () => {
+    channel.close();
+    resolve();
+  });
+  const source = `new BroadcastChannel("${name}").postMessage(0); ${more}\nexport default () => {}`;
+  return { module: inline(source), heard: promise };
+}
+
 /** Waits for what comes by itself. */
 async function until(isSo: () => boolean): Promise<void> {
   for (let waitedMs = 0; !isSo(); waitedMs += 5) {
@@ -139,6 +154,32 @@ describe("A pool of threads", () => {
       const untilMs = performance.now() + 100;
       while (performance.now() < untilMs);
       expect(await codeOf(ended)).toBe("done");
+    }
+  });
+
+  it("imports modules ahead, and has their own requests hear of what came of it", async () => {
+    await using pool = openTaskThreads({ threads: 1 });
+    const failing = inline("throw new Error('none of it')");
+    const first = heard();
+    const second = heard();
+    pool.warm(1, [failing, first.module, second.module].map(String));
+    await Promise.all([first.heard, second.heard]);
+    // Nothing is imported twice: what it does then, it has done.
+    expect(await codeOf(ask(pool, second.module))).toBe("done");
+    await expect(ask(pool, failing).reply).rejects.toThrow("none of it");
+  });
+
+  it("does not lose a request to a module that ended its thread when it was imported ahead", async () => {
+    for (let round = 0; round < 3; round++) {
+      await using pool = openTaskThreads({ threads: 1 });
+      // Its thread is gone before it has seen what it is sent.
+      const leaving = heard(
+        "const untilMs = performance.now() + 300; while (performance.now() < untilMs); process.exit(1)",
+      );
+      pool.warm(1, [leaving.module.href]);
+      await leaving.heard;
+      expect(await codeOf(ask(pool, idle))).toBe("done");
+      expect(await codeOf(ask(pool, leaving.module))).toBe("DISCONNECTED");
     }
   });
 

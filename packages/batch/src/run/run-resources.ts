@@ -107,6 +107,19 @@ function refuseMisfits({ name, capacity, demand }: Resource, tasks: readonly Pla
   );
 }
 
+/** How many modules threads import ahead: a plan may have one for each of its tasks, told apart by their URLs alone. */
+const importedAhead = 16;
+
+/** Modules that threads may import while nobody needs them: those of the second wave and on, since the first one's start at once. */
+export function modulesAhead({ tasks }: ExecutionPlan): readonly string[] {
+  const modules = new Set<string>();
+  for (const { def, wave } of tasks) {
+    if (modules.size === importedAhead) break;
+    if (wave > 0 && isModule(def.run)) modules.add(def.run.href);
+  }
+  return [...modules];
+}
+
 /** How many tasks of one wave, at most, run on threads. */
 export function threadsWanted({ shape, tasks }: ExecutionPlan): number {
   const perWave = new Int32Array(shape.waveCount);

@@ -14,7 +14,7 @@ import {
   type TaskOutcome,
   type TaskStatus,
 } from "../machine/run-machine.ts";
-import { threadsWanted, type RunResources } from "./run-resources.ts";
+import { modulesAhead, threadsWanted, type RunResources } from "./run-resources.ts";
 import {
   late,
   noteError,
@@ -131,7 +131,7 @@ export class Run {
     const threads = threadsWanted(this.#parts.plan);
     if (threads === 0) return;
     this.#runner = this.#parts.ports.openRunner();
-    this.#runner.warm(threads);
+    this.#runner.warm(threads, modulesAhead(this.#parts.plan));
   }
 
   // Does what the machine wants done, until it wants nothing: a step may bring about the next ones before it is over.
