@@ -59,8 +59,8 @@ export class AttemptData {
     codecOf: CodecOf,
   ) {
     this.#task = task;
-    this.#inputs = new Map(inputs.map((input) => [input.ref.name, input]));
-    this.#outputs = new Map(outputs.map((ref) => [ref.name, ref]));
+    this.#inputs = byName(inputs, ({ ref }) => ref.name);
+    this.#outputs = byName(outputs, ({ name }) => name);
     this.#acquire = acquire;
     this.#codecOf = codecOf;
   }
@@ -197,4 +197,11 @@ function isPrefix(value: unknown, allocated: unknown): boolean {
     value.byteOffset === allocated.byteOffset &&
     value.byteLength <= allocated.byteLength
   );
+}
+
+const nothing: ReadonlyMap<string, never> = new Map<string, never>();
+
+// Tasks that only work, by the million, need no maps.
+function byName<T>(all: readonly T[], nameOf: (one: T) => string): ReadonlyMap<string, T> {
+  return all.length === 0 ? nothing : new Map(all.map((one) => [nameOf(one), one]));
 }

@@ -84,10 +84,9 @@ export class TaskGraph {
   // Which task makes each output.
   #producers(): Map<string, { readonly task: number; readonly ref: DataRef }> {
     const producers = new Map<string, { readonly task: number; readonly ref: DataRef }>();
-    const made = this.#tasks.flatMap((task, index) =>
-      (task.outputs ?? []).map((ref) => ({ task: index, ref })),
-    );
-    const outputs = [...this.#inputs.map((ref) => ({ task: GIVEN, ref })), ...made];
+    const outputs = this.#inputs.map((ref) => ({ task: GIVEN, ref }));
+    for (const [task, { outputs: refs }] of this.#tasks.entries())
+      if (refs !== undefined) for (const ref of refs) outputs.push({ task, ref });
     refuseDuplicates(
       outputs.map(({ ref }) => ref.name),
       (name) => {
@@ -105,10 +104,12 @@ export class TaskGraph {
 
   // What could its dependants be given, if it fails and that does not matter?
   #refuseTolerated({ after }: DagShape): void {
-    const wrong = this.#tasks.flatMap(({ name, continueOnFailure }, index) => {
+    const wrong: { readonly name: string; readonly dependants: readonly unknown[] }[] = [];
+    for (const [index, { name, continueOnFailure }] of this.#tasks.entries()) {
+      if (continueOnFailure !== true) continue;
       const dependants = Array.from(neighbours(after, index), (task) => this.#tasks[task]?.name);
-      return continueOnFailure === true && dependants.length > 0 ? [{ name, dependants }] : [];
-    });
+      if (dependants.length > 0) wrong.push({ name, dependants });
+    }
     if (wrong.length === 0) return;
     const sentences = wrong.map(
       ({ name, dependants }) =>
@@ -214,9 +215,9 @@ function refuseDuplicates(
   sentence: (name: string) => string,
   kind: string,
 ): void {
+  if (new Set(names).size === names.length) return;
   const seen = new Set<string>();
   const twice = new Set(names.filter((name) => seen.size === seen.add(name).size));
-  if (twice.size === 0) return;
   const message = [...twice].map(sentence).join("; ");
   throw new FabricError("CONFLICT", `Cannot build the graph: ${message}`, {
     kind,

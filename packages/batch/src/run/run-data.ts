@@ -48,7 +48,8 @@ export class RunData {
     this.ledger = new RunLedger(fabric, (event, origin) =>
       tell({ type: "lease", ...origin, event, atMs: event.atMs }),
     );
-    const places = plan.places();
+    // Only who keeps outputs asks: of a million tasks without, nobody wants a table.
+    let places: ReadonlyMap<string, number> | undefined;
     this.shelf = new OutputShelf({
       ...resolved,
       fabric,
@@ -56,7 +57,7 @@ export class RunData {
       ledger: this.ledger,
       timer: ports.timer,
       keep: new Set(options.keep),
-      placeOf: (task) => places.get(task) ?? 0,
+      placeOf: (task) => (places ??= plan.places()).get(task) ?? 0,
       onSpill: (told) => {
         this.ledger.moved(told.direction, told.bytes);
         tell({ type: "spill", ...told, atMs: fabric.nowMs() });

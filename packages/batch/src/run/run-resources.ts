@@ -34,8 +34,10 @@ export class RunResources {
     const { tasks } = plan;
     const resources: Resource[] = [];
     const add = (name: string, capacity: number, demandOf: (task: PlannedTask) => number): void => {
-      const demand = Float64Array.from(tasks, demandOf);
-      if (demand.some((units) => units > 0)) resources.push({ name, capacity, demand });
+      if (!tasks.some((task) => demandOf(task) > 0)) return;
+      const demand = new Float64Array(tasks.length);
+      for (const [at, task] of tasks.entries()) demand[at] = demandOf(task);
+      resources.push({ name, capacity, demand });
     };
     const quota = fabric.options.tenants["default"]?.memoryBytes ?? Infinity;
     const memoryBytes = Math.min(fabric.options.memoryBytes, quota);

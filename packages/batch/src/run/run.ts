@@ -3,6 +3,7 @@ import type { Fabric } from "@selvage/fabric";
 import type { TaskRunner } from "@selvage/leasekit";
 import { Attempt } from "./attempt.ts";
 import type { ExecutionResult } from "./execution-result.ts";
+import { LiveAttempts, type Live } from "./live-attempts.ts";
 import { RunData, type RunDataParts } from "./run-data.ts";
 import type { ExecutionEvent } from "./run-events.ts";
 import type { ShelvedOutput } from "../data/shelf-entry.ts";
@@ -23,7 +24,6 @@ import {
   retryDelayOf,
   tally,
   toResult,
-  type Live,
   type TaskBook,
 } from "./task-book.ts";
 import { isModule } from "../graph/task.ts";
@@ -45,9 +45,7 @@ export class Run {
   // Who may still read an output.
   readonly #readers: (output: string) => string[];
   readonly #data: RunData;
-  // A list, not a set: a table that attempts come to and go from leaves old tables behind, and what is in those, for the
-  // next full collection.
-  readonly #live: Live[] = [];
+  readonly #live = new LiveAttempts();
   readonly #pausing = new Set<TaskBook>();
   readonly #settled = Promise.withResolvers<void>();
   #isPumping = false;
@@ -116,7 +114,7 @@ export class Run {
       stopTimer?.();
       signal?.removeEventListener("abort", onAbort);
       await this.#data.letGo();
-      for (const live of this.#live) {
+      for (const live of this.#live.all()) {
         live.stopTimer?.();
         live.attempt.giveUp();
       }
@@ -215,9 +213,16 @@ export class Run {
         this.#tell({ type: "progress", ...about, fraction, atMs: fabric.nowMs() }),
       onLog: (message) => this.#tell({ type: "log", ...about, message, atMs: fabric.nowMs() }),
     });
-    const at = this.#live.length;
-    const live: Live = { book, number, attempt, at, isOver: false, stopTimer: undefined };
-    this.#live.push(live);
+    const live: Live = {
+      book,
+      number,
+      attempt,
+      isOver: false,
+      stopTimer: undefined,
+      before: undefined,
+      after: undefined,
+    };
+    this.#live.add(live);
     attempt
       .run()
       .then(
@@ -340,11 +345,7 @@ export class Run {
   }
 
   #ended(live: Live): void {
-    const last = this.#live.pop() as Live;
-    if (last !== live) {
-      this.#live[live.at] = last;
-      last.at = live.at;
-    }
+    this.#live.delete(live);
     live.stopTimer?.();
     live.stopTimer = undefined;
   }
@@ -385,7 +386,7 @@ export class Run {
     if (this.#isStopping) return;
     this.#isStopping = true;
     const { graceMs } = this.#parts.resolved;
-    for (const live of [...this.#live]) {
+    for (const live of this.#live.all()) {
       // Its own grace runs already.
       if (live.isOver) continue;
       live.stopTimer?.();
@@ -442,7 +443,7 @@ export class Run {
     const { resources } = this.#parts;
     resources.look(this.#machine, () => {
       let bytes = 0;
-      for (const { attempt, book } of this.#live)
+      for (const { attempt, book } of this.#live.all())
         bytes += Math.min(attempt.leasedBytes, resources.memoryOf(book.index));
       return bytes;
     });

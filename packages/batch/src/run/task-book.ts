@@ -1,5 +1,4 @@
 /** What a run knows of each of its tasks. */
-import type { Attempt } from "./attempt.ts";
 import { FabricError, type Random } from "@selvage/fabric";
 import { randomFraction, resolveRetryPolicy, retryDelayMs } from "@selvage/leasekit";
 import type { PlannedTask } from "../graph/execution-plan.ts";
@@ -107,18 +106,4 @@ export function tally(tasks: readonly TaskResult[]): Record<TaskOutcome, number>
   const counts = { succeeded: 0, failed: 0, skipped: 0, cancelled: 0, timedOut: 0 };
   for (const { status } of tasks) counts[status]++;
   return counts;
-}
-
-/** An attempt whose body is at work. */
-export interface Live {
-  readonly book: TaskBook;
-  /** From 1. */
-  readonly number: number;
-  readonly attempt: Attempt;
-  /** Its outcome is decided: it timed out, or was given up. */
-  isOver: boolean;
-  /** Its place among the run's live ones. */
-  at: number;
-  /** Stops the timer of its timeout or its grace, whichever runs. */
-  stopTimer: (() => void) | undefined;
 }
