@@ -114,6 +114,16 @@ describe("A run under a runId", () => {
     expect(ran).toEqual(["a", "b", "c", "d"]);
   });
 
+  it("begins anew where its TTL is over and the fabric has not looked since", async () => {
+    const rig = await failed({ checkpointTtlMs: 1_000 });
+    rig.host.nowMs += 2_000;
+    const ran: string[] = [];
+    const result = await rig.run(chain(ran, new Set()), resumed);
+    expect([result.status, ran]).toEqual(["succeeded", ["a", "b", "c", "d"]]);
+    await rig.host.advance(100);
+    expectBaseline(rig);
+  });
+
   it("renews what it works on, however long it takes", async () => {
     const rig = new Rig({ blocks });
     const slow: TaskDef = {
@@ -217,6 +227,47 @@ describe("A run under a runId", () => {
     await rig.host.pump(running);
     expectBaseline(rig);
     expect((await rig.run(planOf([wait]), resumed)).status).toBe("succeeded");
+  });
+
+  it("C3: is over when nothing of it is on its way to the disk any more: else it would write over what the next one commits", async () => {
+    const rig = new Rig({ blocks, blockFile: "blocks" });
+    const plan = (byte: number, last: () => void): ExecutionPlan =>
+      planOf(
+        [
+          {
+            name: "a",
+            outputs: [raw("x")],
+            run: () => {
+              // Its time is up long before its output is on the disk.
+              if (byte === 1) rig.host.diskMs = 3_000;
+              return { x: new Uint8Array(700).fill(byte) };
+            },
+          },
+          { name: "b", inputs: [raw("x")], run: last },
+        ],
+        [["a", "b"]],
+      );
+    const options = { ...resumed, timeoutMs: 500, graceMs: 10 };
+    const first = await rig.run(
+      plan(1, () => {}),
+      options,
+    );
+    expect(first.status).toBe("timedOut");
+    rig.host.diskMs = 0;
+    const broken = (): void => {
+      throw new Error("broken");
+    };
+    const second = await rig.run(plan(2, broken), options);
+    expect([second.succeeded, second.failed]).toEqual([1, 1]);
+    await rig.host.advance(20_000);
+    rig.events.length = 0;
+    const third = await rig.run(
+      plan(3, () => {}),
+      { ...options, keep: ["x"] },
+    );
+    expect([third.status, ...told(rig)]).toEqual(["succeeded", "restored a"]);
+    using kept = third.keep("x");
+    expect(kept.read()).toEqual(new Uint8Array(700).fill(1));
   });
 
   it("can be resumed after it was cancelled, and after its watcher threw", async () => {

@@ -21,6 +21,8 @@ import {
   bufferMemoryProvider,
   Fabric,
   isFabricError,
+  type Disk,
+  type DiskRequest,
   type FabricError,
   type FabricOptions,
 } from "@selvage/fabric";
@@ -65,6 +67,43 @@ export class VirtualHost {
         words[index] = this.#seed;
       }
     },
+  };
+
+  /** How long an operation of the disk takes that is begun now. */
+  diskMs = 0;
+
+  /** The one file of the host's disk, gone with it. */
+  readonly disk = ({ image }: DiskRequest): Disk => {
+    let bytes = image();
+    const after = async <T>(run: () => T): Promise<T> => {
+      if (this.diskMs > 0) await this.later(this.diskMs);
+      return run();
+    };
+    const readNow = (offset: number, target: Uint8Array): number => {
+      const part = bytes.subarray(offset, offset + target.length);
+      target.set(part);
+      return part.length;
+    };
+    const resized = (length: number): Uint8Array => {
+      const other = new Uint8Array(length);
+      other.set(bytes.subarray(0, length));
+      return other;
+    };
+    return {
+      readNow,
+      read: (offset, target) => after(() => readNow(offset, target)),
+      write: (offset, source) => {
+        const copy = source.slice();
+        return after(() => {
+          if (offset + copy.length > bytes.length) bytes = resized(offset + copy.length);
+          bytes.set(copy, offset);
+          return copy.length;
+        });
+      },
+      sync: () => after(() => {}),
+      truncate: (length) => after(() => void (bytes = resized(length))),
+      close: () => {},
+    };
   };
 
   /** Timers that are set. */
@@ -125,10 +164,10 @@ export class VirtualHost {
 
 /** Opens a fabric on a virtual host: it ticks every 10 virtual milliseconds, and no keeper stands beside it. */
 function openOn(host: VirtualHost, options: FabricOptions = {}): Fabric {
-  const { clock, timer, random } = host;
+  const { clock, timer, random, disk } = host;
   return Fabric.open(
     { memoryBytes: 1 << 20, maxLeases: 4_096, ...options },
-    { clock, timer, random, memory: bufferMemoryProvider },
+    { clock, timer, random, disk, memory: bufferMemoryProvider },
   );
 }
 

@@ -5,7 +5,7 @@
  * Invariant C2: a task counts as committed once its outputs, and then its slot, are durable. What is read from them is
  * what was committed, or the task is run again and that is told.
  * Invariant C3: at a time one run of an id is at work on a fabric; a block file has one fabric that writes it. A run whose
- * leases have lapsed commits nothing more.
+ * leases have lapsed commits nothing more, and one that has ended has nothing on its way to the blocks.
  */
 import {
   assert,
@@ -72,6 +72,9 @@ export class Checkpoint {
   readonly #committed = new Map<string, readonly Extent[]>();
   #index: BlockLease | undefined;
   #unhold: (() => void) | undefined;
+  // Commits under way, also of attempts that were given up.
+  readonly #committing = new Set<Promise<unknown>>();
+  #isEnding = false;
   #isOver = false;
 
   private constructor(runId: string, options: CheckpointOptions) {
@@ -126,10 +129,22 @@ export class Checkpoint {
   /**
    * Makes a task's outputs durable, in the order in which it declares them, and then that it has committed. The copies of
    * the bytes are made before this returns.
-   * @throws FabricError `CAPACITY_EXCEEDED`, `STORE_UNAVAILABLE`, `LEASE_EXPIRED`: then the task has not committed, as far
-   * as anybody was told.
+   * @throws FabricError `CAPACITY_EXCEEDED`, `STORE_UNAVAILABLE`, `LEASE_EXPIRED`, `DISCONNECTED` (the run is over): then the
+   * task has not committed, as far as anybody was told.
    */
   async commit(task: string, outputs: readonly Uint8Array[]): Promise<BlockCopy[]> {
+    if (this.#isEnding)
+      throw new FabricError("DISCONNECTED", `Cannot commit "${task}": the run is over`, { task });
+    const committing = this.#commit(task, outputs);
+    this.#committing.add(committing);
+    try {
+      return await committing;
+    } finally {
+      this.#committing.delete(committing);
+    }
+  }
+
+  async #commit(task: string, outputs: readonly Uint8Array[]): Promise<BlockCopy[]> {
     const index = this.#index;
     const number = this.#numbers.get(task);
     assert(index !== undefined && number !== undefined, "a task of this run commits", task);
@@ -158,11 +173,14 @@ export class Checkpoint {
     this.commit(task, outputs);
 
   /**
-   * The run is over. One that has succeeded gives everything back, the index first and for good; else all is left to who
-   * comes next under this id, or to its TTL. Idempotent.
+   * The run is over, once nobody commits any more. One that has succeeded gives everything back, the index first and for
+   * good; else all is left to who comes next under this id, or to its TTL. Idempotent.
    */
   async end(hasSucceeded: boolean): Promise<void> {
     if (this.#isOver) return;
+    this.#isEnding = true;
+    // What an attempt writes that was given up would come over what the next run puts where it finds nothing.
+    await Promise.allSettled(this.#committing);
     if (hasSucceeded) await this.#clear();
     else this.#leave();
   }
@@ -230,6 +248,7 @@ export class Checkpoint {
       if (state === undefined) return void lease.release(); // Its run was killed before it began.
       manifest = manifestCodec.decode(state);
     } catch (error) {
+      if (isLapse(error)) return;
       if (!isDamage(error)) throw error;
       this.#options.tell({ state: "damaged", name: undefined, error });
       return void lease.release();
@@ -247,10 +266,21 @@ export class Checkpoint {
         `Run "${this.#runId}" belongs to another plan: its tasks, edges or formats have changed`,
         { kind: "plan", names: [this.#runId] },
       );
-    await lease.renew(this.#options.ttlMs);
+    if (!(await this.#isRenewed(lease))) return;
     this.#own(lease);
     // A generation of its own: who wrote before it is stale from now on.
     await this.#sign(record);
+  }
+
+  // Its TTL may be over by now: then it is not there.
+  async #isRenewed(lease: BlockLease): Promise<boolean> {
+    try {
+      await lease.renew(this.#options.ttlMs);
+      return true;
+    } catch (error) {
+      if (!isLapse(error)) throw error;
+      return false;
+    }
   }
 
   #own(lease: BlockLease): void {
@@ -267,12 +297,10 @@ export class Checkpoint {
   }
 
   async #restore(index: BlockLease, leases: readonly BlockLease[]): Promise<void> {
-    const { plan, ttlMs, tell } = this.#options;
+    const { plan, tell } = this.#options;
     const chunks = new Map<string, Chunk>();
-    for (const lease of leases) {
-      await lease.renew(ttlMs);
-      chunks.set(keyOf(lease), this.#extents.adopt(lease));
-    }
+    for (const lease of leases)
+      if (await this.#isRenewed(lease)) chunks.set(keyOf(lease), this.#extents.adopt(lease));
     const outputsOf = plan.tasks.map(({ outputs }) => outputs.length);
     const placesOf = new Map<string, readonly OutputPlace[]>();
     let number = 0;
@@ -352,6 +380,10 @@ function keyOf({
 function placeOf({ chunk, first, bytes, check }: Extent): OutputPlace {
   const { slot, generation } = chunk.lease;
   return { slot, generation, first, bytes, check };
+}
+
+function isLapse(error: unknown): boolean {
+  return isFabricError(error) && error.code === "LEASE_EXPIRED";
 }
 
 function isDamage(error: unknown): boolean {
