@@ -64,6 +64,10 @@ async function failed(options: ExecutorOptions = {}, rig = new Rig({ blocks })):
   return rig;
 }
 
+const breaks = (): never => {
+  throw new Error("broken");
+};
+
 /** Makes more than a run's few blocks. */
 const big = (name: string): TaskDef => ({
   name,
@@ -229,6 +233,45 @@ describe("A run under a runId", () => {
     expect((await rig.run(planOf([wait]), resumed)).status).toBe("succeeded");
   });
 
+  it("D1: has a task wait for an input that comes back from the disk for another one", async () => {
+    const rig = new Rig({ blocks, blockFile: "blocks" });
+    const read: number[] = [];
+    const plan = (isBroken: boolean): ExecutionPlan => {
+      const reads: TaskDef["run"] = (context) => {
+        if (isBroken) breaks();
+        read.push(context.input("x")[699] as number);
+      };
+      const later = async (): Promise<void> => {
+        if (isBroken) breaks();
+        await rig.host.later(30);
+        rig.host.diskMs = 0;
+      };
+      return planOf(
+        [
+          { name: "a", outputs: [raw("x")], run: () => ({ x: new Uint8Array(700).fill(7) }) },
+          { name: "b", inputs: [raw("x")], run: reads },
+          { name: "later", run: later },
+          { name: "c", inputs: [raw("x")], run: reads },
+        ],
+        [
+          ["a", "b"],
+          ["a", "c"],
+          ["later", "c"],
+        ],
+      );
+    };
+    const options = { ...resumed, schedule: "ready" } as const;
+    expect((await rig.run(plan(true), options)).succeeded).toBe(1);
+    const result = await rig.run(plan(false), {
+      ...options,
+      onEvent: (event) => {
+        // The first reading that a task waits for takes long.
+        if (event.type === "resume") rig.host.diskMs = 1_000;
+      },
+    });
+    expect([result.status, read]).toEqual(["succeeded", [7, 7]]);
+  });
+
   it("C3: is over when nothing of it is on its way to the disk any more: else it would write over what the next one commits", async () => {
     const rig = new Rig({ blocks, blockFile: "blocks" });
     const plan = (byte: number, last: () => void): ExecutionPlan =>
@@ -254,10 +297,7 @@ describe("A run under a runId", () => {
     );
     expect(first.status).toBe("timedOut");
     rig.host.diskMs = 0;
-    const broken = (): void => {
-      throw new Error("broken");
-    };
-    const second = await rig.run(plan(2, broken), options);
+    const second = await rig.run(plan(2, breaks), options);
     expect([second.succeeded, second.failed]).toEqual([1, 1]);
     await rig.host.advance(20_000);
     rig.events.length = 0;

@@ -142,7 +142,10 @@ export class OutputShelf {
     threads: number | undefined,
   ): OpenedOutputs | Promise<OpenedOutputs> {
     const entries = refs.map(({ name }) => this.#get(task, name));
-    const isHere = entries.every(({ lease }) => lease !== undefined);
+    // The lease of one that is on its way has no bytes in it yet.
+    const isHere = entries.every(
+      ({ lease, moving }) => lease !== undefined && moving === undefined,
+    );
     if (isHere && !this.#options.spill) return this.#spill.take(entries);
     return this.#spill.open({ entries, isOver, threads });
   }
