@@ -6,6 +6,7 @@ import { edgeMutants } from "./mutants/edge-mutants.ts";
 import { fabricMutants } from "./mutants/fabric-mutants.ts";
 import { failoverMutants } from "./mutants/failover-mutants.ts";
 import { interleavingsMutants } from "./mutants/interleavings-mutants.ts";
+import { resumeMutants } from "./mutants/resume-mutants.ts";
 import { stagesMutants } from "./mutants/stages-mutants.ts";
 import type { Mutant } from "./mutants/mutant.ts";
 
@@ -20,5 +21,6 @@ export const mutants: readonly Mutant[] = [
   ...edgeMutants,
   ...blockEdgeMutants,
   ...interleavingsMutants,
+  ...resumeMutants,
   ...stagesMutants,
 ];
