@@ -8,13 +8,18 @@ import { campaign as arena } from "../campaigns/arena.campaign.ts";
 import { campaign as collections } from "../campaigns/collections.campaign.ts";
 import { campaign as dag } from "../campaigns/dag.campaign.ts";
 import { campaign as journal } from "../campaigns/journal.campaign.ts";
+import { campaign as resume } from "../campaigns/resume.campaign.ts";
 
 /** `npm run sim` runs thousands; here the campaigns themselves are to be in order. */
 const seeds = 4;
 
-const all: readonly (readonly [string, Campaign])[] = [arena, collections, dag, journal].map(
-  (campaign) => [campaign.name, campaign],
-);
+const all: readonly (readonly [string, Campaign])[] = [
+  arena,
+  collections,
+  dag,
+  journal,
+  resume,
+].map((campaign) => [campaign.name, campaign]);
 
 describe.each(all)("the campaign %s", (_name, campaign) => {
   const reports: SimReport[] = [];

@@ -1,4 +1,4 @@
-/** D2: a run that dies at any of its events is taken up by the next process, and ends as if nothing had been. */
+/** D2: a run whose machine dies at any of its events is taken up by the next process, and ends as if nothing had been. */
 import { simulate, type FaultPlan, type SimReport } from "@selvage/sim";
 import { expect, it } from "vitest";
 import { scenarioOf, type Sizes } from "../campaigns/resume.campaign.ts";
@@ -30,23 +30,23 @@ function run(plan: FaultPlan): Promise<SimReport> {
   return simulate({ ...scenarioOf(sizes), finally: [], seed: 1, shape, plan });
 }
 
-it("D2: 20 tasks whose process dies, or whose power fails, at any event of their run: each commits once, with the same outputs", async () => {
+it("D2: 20 tasks whose power fails at any event of their run: each commits once, with the same outputs", async () => {
   const calm = await run([]);
   calm.assert();
   const events = calm.count("run.event");
   expect(events).toBeGreaterThan(100);
   expect([calm.count("resume.done"), calm.count("resume.restored")]).toEqual([1, 0]);
   let [taken, crashed] = [0, 0];
-  for (const loses of ["memory", "unsynced"] as const)
-    for (let nth = 1; nth <= events; nth++) {
-      const at = { on: "run.event", nth, plus: 0 } as const;
-      const report = await run([{ kind: "crash", node: "a", loses, forMs: 50, at }]);
-      report.assert();
-      crashed += report.faults.crash ?? 0;
-      expect([nth, report.count("resume.done")]).toEqual([nth, 1]);
-      taken += report.count("resume.restored");
-    }
-  expect(crashed).toBeGreaterThan(events);
+  for (let nth = 1; nth <= events; nth++) {
+    const at = { on: "run.event", nth, plus: 0 } as const;
+    const report = await run([{ kind: "crash", node: "a", loses: "unsynced", forMs: 50, at }]);
+    report.assert();
+    crashed += report.faults["crash"] ?? 0;
+    expect([nth, report.count("resume.done")]).toEqual([nth, 1]);
+    taken += report.count("resume.restored");
+  }
+  // But for what is told when all is done.
+  expect(crashed).toBeGreaterThan(0.9 * events);
   // Half of the tasks, on average.
   expect(taken).toBeGreaterThan(5 * crashed);
-});
+}, 600_000);
