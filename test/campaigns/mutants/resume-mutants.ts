@@ -51,6 +51,20 @@ export const resumeMutants: readonly Mutant[] = [
     "    for (const gap of gaps) chunk.ranges.free(gap);\n    for (const { piece } of extents) chunk.ranges.free(piece);\n",
   ),
   resume(
+    "D1",
+    "an input is read while its bytes are on their way back",
+    "packages/batch/src/data/output-shelf.ts",
+    "({ lease, moving }) => lease !== undefined && moving === undefined,",
+    "({ lease }) => lease !== undefined,",
+  ),
+  resume(
+    "C2",
+    "an output is measured when its view may be gone",
+    extents,
+    "      bytes: length,\n      check: checksum(padded, 0, length),\n",
+    "      bytes: bytes.length,\n      check: checksum(padded, 0, bytes.length),\n",
+  ),
+  resume(
     "C3",
     "a run is taken up with another plan",
     checkpoint,
