@@ -191,6 +191,20 @@ describe("A run under a runId", () => {
     expectBaseline(rig);
   });
 
+  it("C2: keeps outputs whole in guard mode, where a view has no length left once its loan has ended", async () => {
+    const rig = await failed({}, new Rig({ blocks, guard: true }));
+    const ran: string[] = [];
+    const result = await rig.run(chain(ran, new Set()), { ...resumed, keep: ["a", "d"] });
+    expect([result.status, ran]).toEqual(["succeeded", ["c", "d"]]);
+    for (const [name, byte] of [
+      ["a", 1],
+      ["d", 4],
+    ] as const) {
+      using kept = result.keep(name);
+      expect(kept.read()).toEqual(new Uint8Array(1_000).fill(byte));
+    }
+  });
+
   it("spills what it restores and what it makes, where memory is short", async () => {
     const small = new Rig({ memoryBytes: 2_048, blocks });
     const rig = await failed({ spill: true }, small);

@@ -69,7 +69,9 @@ export class BlockExtents {
    * @throws FabricError `CAPACITY_EXCEEDED` (no blocks left), `STORE_UNAVAILABLE`, `LEASE_EXPIRED`, `DISCONNECTED`.
    */
   async write(bytes: Uint8Array): Promise<Extent> {
-    const blocks = blocksOf(bytes.length);
+    // After the first wait nothing of `bytes` is there, not even its length: it may be a view whose loan has ended.
+    const { length } = bytes;
+    const blocks = blocksOf(length);
     const padded = new Uint8Array(blocks * BLOCK_BYTES);
     padded.set(bytes);
     const { chunk, piece } = this.#take(blocks) ?? (await this.#takeAnew(blocks));
@@ -77,8 +79,8 @@ export class BlockExtents {
       chunk,
       piece,
       first: chunk.ranges.offsetOf(piece),
-      bytes: bytes.length,
-      check: checksum(padded, 0, bytes.length),
+      bytes: length,
+      check: checksum(padded, 0, length),
     };
     try {
       await chunk.lease.write(extent.first, padded);
