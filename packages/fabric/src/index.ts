@@ -8,6 +8,8 @@ export { AttachedSite, Attachments } from "./attachments.ts";
 export type { AttachmentPorts, ThreadHost, Threads } from "./attachments.ts";
 export { BlockLease } from "./block-lease.ts";
 export type { BlockAuthority, BlockRegion } from "./block-lease.ts";
+export { readLeases } from "./block-reading.ts";
+export type { BlockLeaseReading } from "./block-reading.ts";
 export { BlockStore, diskBlockDevice } from "./block-store.ts";
 export { ensureFile } from "./file-names.ts";
 export type { FileNames } from "./file-names.ts";

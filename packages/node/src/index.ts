@@ -4,6 +4,8 @@
  * @packageDocumentation
  */
 export { fileBlockDevice, scratchBlockDevice } from "./block-file.ts";
+export { readBlockFile } from "./block-file-reading.ts";
+export type { BlockFileReading } from "./block-file-reading.ts";
 export { DeadLetters } from "./dead-letters.ts";
 export { edgeHost, edgePort } from "./edge-port.ts";
 export type { EdgeHost, EdgeHostOptions, EdgePort } from "./edge-port.ts";
