@@ -1,4 +1,5 @@
 /** What a run must have seen, beside that nothing was violated: one in which little goes wrong proves little. */
+import { campaignShortcomings } from "@selvage/sim";
 import type { Summary } from "./summary.ts";
 
 /** From so many seeds on, a run is held to all of this. */
@@ -24,12 +25,9 @@ export function shortcomings(
   { seeds, sometimes, faults, coverage }: Summary,
   asked: Asked,
 ): readonly string[] {
-  const told: string[] = [];
   const isGate = asked.seeds >= GATE_SEEDS;
-  if (seeds === 0) told.push("no seed was run");
-  if (isGate || asked.requireSometimes)
-    for (const [name, count] of Object.entries(sometimes))
-      if (count === 0) told.push(`never happened: ${name}`);
+  const isSometimesHeld = isGate || asked.requireSometimes;
+  const told = [...campaignShortcomings({ seeds, sometimes }, isSometimesHeld)];
   if (!isGate || !asked.isWhole) return told;
   const struck = Object.values(faults).reduce((sum, count) => sum + count, 0);
   if (struck < FAULTS_LEAST) told.push(`${struck} faults struck, fewer than ${FAULTS_LEAST}`);

@@ -3,32 +3,33 @@
  * project's campaigns, or those of a file of yours. Progress goes to stderr, the summary to stdout; with `--json` the summary
  * goes to stderr too, and one document to stdout. Exit status 0: seeds were run, and nothing was violated.
  */
-import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
-import { Worker } from "node:worker_threads";
 import { Command, InvalidArgumentError } from "commander";
-import { FAILURES_FOLDER, parsePlan, type FaultPlan, type KeptFailure } from "@selvage/sim";
-import { asTyped, ownFiles, Unusable } from "./campaigns.ts";
-import { merged, type LineCoverage } from "./coverage.ts";
+import { isFabricError } from "@selvage/fabric";
+import {
+  FAILURES_FOLDER,
+  readPlan,
+  runCampaignFiles,
+  runOnThreads,
+  summarizeCampaigns,
+  type CampaignShare,
+  type PlannedRun,
+  type ShareReport,
+} from "@selvage/sim";
+import { asShown, asTyped, ownFiles } from "./campaigns.ts";
+import { coverageByPackage, merged, type LineCoverage } from "./coverage.ts";
 import { shortcomings } from "./gate.ts";
 import { runMutants } from "./mutants.ts";
-import type { Share, ShareMode, Told } from "./sim-worker.ts";
-import { summarize, table, type Summary } from "./summary.ts";
+import type { CoveredReport } from "./sim-worker.ts";
+import { table, type Summary } from "./summary.ts";
 
 /** Seeds of a run by which coverage is measured: a sample, since that slows them down. */
 const COVERED_SEEDS = 10;
 
-/** Failures after which a campaign stops. */
-const FAILURES_MAX = 5;
-
-/** Campaigns of a run. */
-const CAMPAIGNS_MAX = 1_000;
-
 interface Options {
   readonly seeds: number;
   readonly seed: string;
-  readonly plan?: Planned;
+  readonly plan?: PlannedRun;
   readonly campaign?: string;
   readonly threads: number;
   readonly requireSometimes?: true;
@@ -52,21 +53,9 @@ function parseSeed(text: string): string {
   return text;
 }
 
-/** A plan, and where it is that of a kept failure, the run that it belongs to. */
-type Planned = Pick<KeptFailure, "plan"> & Partial<Pick<KeptFailure, "seed" | "scenario">>;
-
-function readPlan(path: string): Planned {
-  let read: unknown;
+function parsePlanFile(path: string): PlannedRun {
   try {
-    read = JSON.parse(readFileSync(asTyped(path), "utf8"));
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-  const planned = (Array.isArray(read) ? { plan: read } : (read ?? {})) as Planned;
-  if (!Array.isArray(planned.plan))
-    throw new InvalidArgumentError("expected a kept failure, or a list of faults");
-  try {
-    return { ...planned, plan: parsePlan(planned.plan) };
+    return readPlan(asTyped(path));
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
@@ -93,67 +82,39 @@ function progress(done: number, of: number, failed: number, what: string): void 
     process.stderr.write(`${line}\n`);
 }
 
-type Done = Extract<Told, { told: "done" }>;
-
-/** One thread. */
-function runShare(share: Share, onSeed: (failed: boolean) => void): Promise<Done> {
-  const worker = new Worker(new URL("./sim-worker.ts", import.meta.url), { workerData: share });
-  return new Promise((settle, reject) => {
-    worker.once("error", reject);
-    worker.on("message", (told: Told) => {
-      if (told.told === "done") settle(told);
-      else if (told.told === "refused") reject(new Unusable(told.message));
-      else onSeed(told.failed);
-    });
-    worker.once("exit", (code) => {
-      reject(new Error(`a thread of the campaign exited with code ${code}`));
-    });
-  });
-}
-
 interface Ran {
-  readonly shares: readonly Done[];
+  readonly shares: readonly ShareReport[];
   readonly covered: LineCoverage;
 }
 
 /** Runs what is kept, then all seeds on all threads, and then the sample for coverage. */
 async function runShares(files: readonly string[], options: Options): Promise<Ran> {
-  const { seeds, seed, audit = false, plan, campaign, keep } = options;
-  let [done, failed] = [0, 0];
+  const { seeds, seed, audit = false, plan, campaign, threads } = options;
   const what = audit ? "seeds audited" : "seeds";
-  const common = {
+  const shares = await runCampaignFiles(files, {
+    seeds,
+    seed,
+    audit,
+    threads,
+    ...(options.keep !== undefined && { keep: asTyped(options.keep) }),
+    ...(plan && { plan: plan.plan }),
+    ...(campaign !== undefined && { campaign }),
+    onProgress: (done, failed) => progress(done, seeds, failed, what),
+  });
+  if (audit) return { shares, covered: {} };
+  const sample: Omit<CampaignShare, "words"> = {
+    mode: "run",
     files,
     firstSeed: seed,
-    keep: keep === undefined ? resolve(FAILURES_FOLDER) : asTyped(keep),
-    ...(plan && { plan: plan.plan satisfies FaultPlan }),
+    seeds: Math.min(seeds, COVERED_SEEDS),
+    mostFailures: 1,
+    keep: undefined,
+    ...(plan && { plan: plan.plan }),
     ...(campaign !== undefined && { only: campaign }),
   };
-  const onAll = (
-    mode: ShareMode,
-    share: Pick<Share, "seeds" | "mostFailures">,
-    onSeed: (failed: boolean) => void = () => {},
-  ): Promise<readonly Done[]> => {
-    const words = new Int32Array(new SharedArrayBuffer(4 * (1 + CAMPAIGNS_MAX)));
-    const threads = Math.min(options.threads, Math.max(1, share.seeds));
-    const one = (): Promise<Done> => runShare({ ...common, ...share, mode, words }, onSeed);
-    return Promise.all(Array.from({ length: threads }, one));
-  };
-  const onSeed = (isFailed: boolean): void => {
-    if (isFailed) failed++;
-    progress(++done, seeds, failed, what);
-  };
-  const whole = { seeds, mostFailures: FAILURES_MAX };
-  if (audit) return { shares: await onAll("audit", whole, onSeed), covered: {} };
-  const kept = plan === undefined ? await onAll("kept", { ...whole, seeds: 0 }) : [];
-  const shares = [...kept, ...(await onAll("run", whole, onSeed))];
-  const sample = { seeds: Math.min(seeds, COVERED_SEEDS), mostFailures: 1 };
-  const covering = await onAll("cover", sample);
-  return {
-    shares,
-    covered: covering
-      .map(({ coverage }) => coverage)
-      .reduce((one, other) => merged(one, other), {}),
-  };
+  const worker = new URL("./sim-worker.ts", import.meta.url);
+  const covering = await runOnThreads<CoveredReport>(sample, { threads, worker });
+  return { shares, covered: covering.map(({ coverage }) => coverage).reduce(merged, {}) };
 }
 
 function problems(summary: Summary, file: string | undefined, options: Options): string[] {
@@ -182,7 +143,10 @@ async function run(file: string | undefined, options: Options): Promise<void> {
   }
   const files = file === undefined ? ownFiles() : [asTyped(file)];
   const { shares, covered } = await runShares(files, options);
-  const summary = summarize(shares, covered, { ...options, file });
+  const command = ["npm run sim --", ...(file === undefined ? [] : [file])].join(" ");
+  const { seeds, seed } = options;
+  const ran = summarizeCampaigns(shares, { seeds, seed, command, shown: asShown });
+  const summary = { ...ran, coverage: coverageByPackage(covered) };
   const wrong = problems(summary, file, options);
   const properties = shares.flatMap((share) => share.properties);
   const failed = wrong.map((problem) => `  FAILED ${problem}\n`);
@@ -194,7 +158,7 @@ async function main(file: string | undefined, options: Options, command: Command
   try {
     await run(file, withKept(options, command));
   } catch (error) {
-    if (!(error instanceof Unusable)) throw error;
+    if (!isFabricError(error)) throw error;
     process.stderr.write(`sim: ${error.message}\n`);
     process.exitCode = 1;
   }
@@ -208,7 +172,11 @@ await new Command("sim")
   )
   .option("--seeds <n>", "how many runs", parseCount, 200)
   .option("--seed <s>", "the first seed; the others follow it", parseSeed, "1")
-  .option("--plan <file>", "a kept failure, or a list of faults, in place of drawn plans", readPlan)
+  .option(
+    "--plan <file>",
+    "a kept failure, or a list of faults, in place of drawn plans",
+    parsePlanFile,
+  )
   .option("--campaign <name>", "only this one")
   .option("--threads <n>", "threads to run on", parseCount, availableParallelism())
   .option("--require-sometimes", "fail when a counter stays at zero; from 2,000 seeds on anyway")

@@ -1,9 +1,9 @@
 /** Breaks each protocol rule in turn, and sees whether its campaign finds it. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { FabricError } from "@selvage/fabric";
 import { mutants, type Mutant } from "../../test/campaigns/mutants.ts";
 import { command, ROOT } from "../command.ts";
-import { Unusable } from "./campaigns.ts";
 
 /** What became of one mutant. */
 export interface MutantOutcome {
@@ -36,14 +36,15 @@ const MUTANT_MS_MAX = 900_000;
 
 /**
  * Runs each mutant's campaign on the broken source, until it is found or the seeds are used up.
- * @throws Unusable: no mutant is of that campaign.
+ * @throws FabricError `NOT_FOUND`: no mutant is of that campaign.
  */
 export async function runMutants(
   run: MutantsRun,
 ): Promise<{ readonly outcomes: readonly MutantOutcome[]; readonly text: string }> {
   const { campaign, threads, table } = run;
   const all = mutants.filter((one) => campaign === undefined || one.campaign === campaign);
-  if (all.length === 0) throw new Unusable(`there is no campaign ${campaign} that has mutants`);
+  if (all.length === 0)
+    throw new FabricError("NOT_FOUND", `there is no campaign ${campaign} that has mutants`);
   const outcomes: MutantOutcome[] = [];
   let next = 0;
   const work = async (): Promise<void> => {

@@ -6,6 +6,7 @@ import { addDoctor } from "./doctor-command.ts";
 import { addLeases } from "./leases-command.ts";
 import type { Streams } from "./reply.ts";
 import { addRun } from "./run-command.ts";
+import { addSim } from "./sim-command.ts";
 import { Session } from "./session.ts";
 
 const exitCodes = `
@@ -53,6 +54,7 @@ function programOf(session: Session): Command {
     })
     .addHelpText("after", exitCodes);
   addRun(program, session);
+  addSim(program, session);
   addLeases(program, session);
   addDoctor(program, session);
   return program;

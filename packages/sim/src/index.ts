@@ -6,6 +6,22 @@
 export { arb } from "./arb.ts";
 export type { FaultPlanOptions } from "./arb.ts";
 export type { Campaign } from "./campaign.ts";
+export { loadCampaigns } from "./campaigns/campaign-file.ts";
+export type { FileCampaigns } from "./campaigns/campaign-file.ts";
+export { workShare } from "./campaigns/campaign-share.ts";
+export type { CampaignShare, ShareMode, ShareReport } from "./campaigns/campaign-share.ts";
+export {
+  campaignLines,
+  campaignShortcomings,
+  summarizeCampaigns,
+} from "./campaigns/campaign-summary.ts";
+export type { CampaignSummary, SummaryOptions } from "./campaigns/campaign-summary.ts";
+export { runOnThreads, toldOfShare } from "./campaigns/campaign-threads.ts";
+export type { ThreadsOptions } from "./campaigns/campaign-threads.ts";
+export { readPlan } from "./campaigns/plan-file.ts";
+export type { PlannedRun } from "./campaigns/plan-file.ts";
+export { runCampaignFiles } from "./campaigns/run-files.ts";
+export type { CampaignFilesOptions } from "./campaigns/run-files.ts";
 export { FAULT_KINDS, SURVIVABLE } from "./faults.ts";
 export type { Fault, FaultBody, FaultKind, FaultPlan, Moment } from "./faults.ts";
 export { Kernel } from "./kernel.ts";
