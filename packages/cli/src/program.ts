@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { tellFailure } from "./failure.ts";
+import { addBench } from "./bench-command.ts";
 import { addDoctor } from "./doctor-command.ts";
 import { addLeases } from "./leases-command.ts";
 import type { Streams } from "./reply.ts";
@@ -55,6 +56,7 @@ function programOf(session: Session): Command {
     .addHelpText("after", exitCodes);
   addRun(program, session);
   addSim(program, session);
+  addBench(program, session);
   addLeases(program, session);
   addDoctor(program, session);
   return program;

@@ -1,15 +1,7 @@
 /** `selvage sim FILE`: simulated failures of a program of the user's, each from a seed. */
 import { availableParallelism } from "node:os";
 import { relative, resolve } from "node:path";
-import {
-  campaignLines,
-  campaignShortcomings,
-  readPlan,
-  runCampaignFiles,
-  summarizeCampaigns,
-  type CampaignSummary,
-  type PlannedRun,
-} from "@selvage/sim";
+import type { CampaignSummary, PlannedRun } from "@selvage/sim";
 import { InvalidArgumentError, type Command } from "commander";
 import { EXIT_CODES } from "./exit-codes.ts";
 import { parseCount } from "./option-values.ts";
@@ -19,7 +11,8 @@ import { JSON_OPTION, type Session } from "./session.ts";
 interface SimOptions extends CommonOptions {
   readonly seeds: number;
   readonly seed: string;
-  readonly plan?: PlannedRun;
+  /** A path. */
+  readonly plan?: string;
   readonly campaign?: string;
   readonly threads: number;
   readonly requireSometimes?: true;
@@ -35,7 +28,7 @@ export function addSim(program: Command, session: Session): void {
     .argument("<file>", "the module")
     .option("--seeds <n>", "how many runs", parseCount, 200)
     .option("--seed <s>", "the first seed; the others follow it", parseSeed, "1")
-    .option("--plan <file>", "a kept failure, or a list of faults, in place of drawn plans", planOf)
+    .option("--plan <file>", "a kept failure, or a list of faults, in place of drawn plans")
     .option("--campaign <name>", "only this one")
     .option("--threads <n>", "threads to run on", parseCount, availableParallelism())
     .option("--require-sometimes", "fail when a counter stays at zero")
@@ -44,7 +37,7 @@ export function addSim(program: Command, session: Session): void {
     .option(...JSON_OPTION)
     .action(
       session.telling((file: string, options: SimOptions, command: Command) =>
-        simulateFile(file, withKept(options, command), session.streams),
+        simulateFile(file, options, command, session.streams),
       ),
     );
 }
@@ -55,17 +48,8 @@ function parseSeed(text: string): string {
   return text;
 }
 
-function planOf(path: string): PlannedRun {
-  try {
-    return readPlan(resolve(path));
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-}
-
 // A kept failure is run as it was, where nothing else is asked for.
-function withKept(options: SimOptions, command: Command): SimOptions {
-  const { plan } = options;
+function withKept(options: SimOptions, command: Command, plan: PlannedRun | undefined): SimOptions {
   if (plan?.seed === undefined) return options;
   const isGiven = (name: string): boolean => command.getOptionValueSource(name) !== "default";
   const campaign = options.campaign ?? plan.scenario;
@@ -77,9 +61,17 @@ function withKept(options: SimOptions, command: Command): SimOptions {
   };
 }
 
-async function simulateFile(file: string, options: SimOptions, streams: Streams): Promise<Reply> {
-  const { seeds, seed, plan, campaign, threads, audit = false, keep } = options;
-  const shares = await runCampaignFiles([file], {
+async function simulateFile(
+  file: string,
+  options: SimOptions,
+  command: Command,
+  streams: Streams,
+): Promise<Reply> {
+  // Only here: it is large, and no other command needs it.
+  const sim = await import("@selvage/sim");
+  const plan = options.plan === undefined ? undefined : sim.readPlan(resolve(options.plan));
+  const { seeds, seed, campaign, threads, audit = false, keep } = withKept(options, command, plan);
+  const shares = await sim.runCampaignFiles([file], {
     seeds,
     seed,
     threads,
@@ -89,28 +81,23 @@ async function simulateFile(file: string, options: SimOptions, streams: Streams)
     ...(keep !== undefined && { keep }),
     onProgress: (done, failed) => progress(done, seeds, failed, streams),
   });
-  const summary = summarizeCampaigns(shares, {
+  const summary: CampaignSummary = sim.summarizeCampaigns(shares, {
     seeds,
     seed,
     command: `selvage sim ${file}`,
     shown: (path) => relative("", path),
   });
   const properties = new Set(shares.flatMap((share) => share.properties));
-  const wrong = problemsOf(summary, options);
+  const wrong = summary.failures.map(({ message, replay }) => `${message}\n    ${replay}`);
+  if (!audit) wrong.push(...sim.campaignShortcomings(summary, options.requireSometimes === true));
   const text = [
-    ...campaignLines(summary),
+    ...sim.campaignLines(summary),
     "  properties held to",
     ...[...properties].toSorted().map((property) => `    ${property}`),
     ...wrong.map((problem) => `  FAILED ${problem}`),
   ].join("\n");
   const exitCode = wrong.length === 0 ? EXIT_CODES.ok : EXIT_CODES.failed;
   return { document: summary, text, exitCode };
-}
-
-function problemsOf(summary: CampaignSummary, options: SimOptions): readonly string[] {
-  const { audit = false, requireSometimes = false } = options;
-  const told = summary.failures.map(({ message, replay }) => `${message}\n    ${replay}`);
-  return audit ? told : [...told, ...campaignShortcomings(summary, requireSometimes)];
 }
 
 function progress(done: number, of: number, failed: number, { stderr }: Streams): void {

@@ -73,7 +73,7 @@ describe("selvage sim", () => {
     [1, /NOT_FOUND: .*gone\.ts is not there/, [own("gone.ts")]],
     [1, /INVALID_ARGUMENT: .*none\.ts exports none of/, [own("none.ts", "export {};\n")]],
     [1, /NOT_FOUND: there is no campaign y: there are x/, [campaign("x", ""), "--campaign", "y"]],
-    [2, /'--plan <file>' argument .* is invalid\. ENOENT/, ["x.ts", "--plan", "gone.json"]],
+    [1, /^selvage: NOT_FOUND: ENOENT.*gone.json/, ["x.ts", "--plan", "gone.json"]],
     [2, /whole number of up to 64 bits/, ["x.ts", "--seed", "-1"]],
   ])("ends in %i with %s", async (code, what, args) => {
     const ended = await cli("sim", ...args);
