@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { tellFailure } from "./failure.ts";
-import { addBench } from "./bench-command.ts";
-import { addDoctor } from "./doctor-command.ts";
+import { addBench } from "./bench/bench-command.ts";
+import { addDoctor } from "./doctor/doctor-command.ts";
 import { addLeases } from "./leases-command.ts";
 import type { Streams } from "./reply.ts";
 import { addRun } from "./run-command.ts";

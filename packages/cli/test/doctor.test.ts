@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Fabric, readBlockFile } from "@selvage/node";
 import { describe, expect, it } from "vitest";
-import { checkNode } from "../src/doctor-host.ts";
+import { checkNode } from "../src/doctor/host.ts";
 import { leaveFile } from "./left-file.ts";
 import { cli, documentOf, folderOfOwn } from "./rig.ts";
 

@@ -1,14 +1,11 @@
 /** A run on a terminal, redrawn in place; lines elsewhere. */
-import { styleText } from "node:util";
-import type { createLogUpdate } from "log-update";
-import { RunProgress, type ExecutionEvent, type ExecutionPlan } from "@selvage/batch";
-
-/** Where a view is drawn: a stream, which may be a terminal, as `process.stdout` and `process.stderr` may. */
-export type ViewStream = NodeJS.WritableStream & {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-  readonly rows?: number;
-};
+import {
+  RunProgress,
+  type ExecutionEvent,
+  type ExecutionPlan,
+  type ScreenSize,
+} from "@selvage/batch";
+import { redraw, type Redraw, type ViewStream } from "./redraw.ts";
 
 /** Options of {@link liveView}. */
 export interface LiveViewOptions {
@@ -29,8 +26,6 @@ export interface LiveView extends Disposable {
   /** Draws the last state, and leaves the terminal as it was. Idempotent. */
   end(): void;
 }
-
-type LogUpdate = ReturnType<typeof createLogUpdate>;
 
 /** So many lines are told one by one where nothing is redrawn; then there is a summary now and then, and what failed. */
 const linesMax = 200;
@@ -57,9 +52,9 @@ const rowsMax = 16;
  */
 export function liveView(options: LiveViewOptions = {}): LiveView {
   const { stream = process.stdout } = options;
-  const { redraw = stream.isTTY === true, everyMs = 100 } = options;
+  const { redraw: isRedrawn = stream.isTTY === true, everyMs = 100 } = options;
   const progress = new RunProgress(options.plan);
-  return redraw ? new Screen(progress, stream, everyMs) : new Lines(progress, stream);
+  return isRedrawn ? new Screen(progress, stream, everyMs) : new Lines(progress, stream);
 }
 
 /** A line an event; once there are too many, a summary now and then. */
@@ -102,28 +97,17 @@ class Lines implements LiveView {
   }
 }
 
-/** Redrawn by a timer that keeps no process alive, not by events. */
+/** Redrawn by time, not by events. */
 class Screen implements LiveView {
   readonly #progress: RunProgress;
-  readonly #stream: ViewStream;
-  readonly #timer: NodeJS.Timeout;
-  #draw: LogUpdate | undefined;
+  readonly #redraw: Redraw;
   #nowMs = 0;
   #heardAt = 0;
   #isOver = false;
 
   constructor(progress: RunProgress, stream: ViewStream, everyMs: number) {
     this.#progress = progress;
-    this.#stream = stream;
-    this.#timer = setInterval(() => this.#show(), everyMs);
-    this.#timer.unref();
-    // Only who watches pays for it: worker threads, too, load this package.
-    import("log-update").then(
-      (library) => {
-        if (!this.#isOver) this.#draw = library.createLogUpdate(stream);
-      },
-      () => {},
-    );
+    this.#redraw = redraw({ stream, everyMs, lines: (size) => this.#lines(size) });
   }
 
   readonly onEvent = (event: ExecutionEvent): void => {
@@ -136,45 +120,17 @@ class Screen implements LiveView {
   };
 
   end(): void {
-    if (this.#isOver) return;
     this.#isOver = true;
-    clearInterval(this.#timer);
-    if (this.#draw === undefined) this.#stream.write(`${this.#lines().join("\n")}\n`);
-    else {
-      this.#draw(this.#lines().join("\n"));
-      this.#draw.done();
-    }
+    this.#redraw.end();
   }
 
   [Symbol.dispose](): void {
     this.end();
   }
 
-  #show(): void {
-    this.#draw?.(this.#lines().join("\n"));
-  }
-
-  #lines(): string[] {
-    const { columns = 80, rows = 24 } = this.#stream;
+  #lines({ columns, rows }: ScreenSize): readonly string[] {
     // Times are the fabric's: between two events this thread's own clock goes on with them.
     const nowMs = this.#heardAt === 0 ? 0 : this.#nowMs + performance.now() - this.#heardAt;
-    const size = { columns, rows: Math.min(rows - 1, rowsMax) };
-    return this.#progress.screen(nowMs, size).map((line) => this.#painted(line));
-  }
-
-  // `NO_COLOR`, and streams that show no colours, are the platform's to know.
-  #painted(line: string): string {
-    const stream = this.#stream;
-    return line.replaceAll(/[✓✕⏱▸↻]|█+/gu, (sign) =>
-      styleText(colours[sign] ?? "cyan", sign, { stream }),
-    );
+    return this.#progress.screen(nowMs, { columns, rows: Math.min(rows, rowsMax) });
   }
 }
-
-const colours: Readonly<Record<string, "green" | "red" | "cyan" | "yellow">> = {
-  "✓": "green",
-  "✕": "red",
-  "⏱": "red",
-  "▸": "cyan",
-  "↻": "yellow",
-};

@@ -1,12 +1,12 @@
 /** `selvage doctor [PATH...] [--reap]`: whether this machine has what it takes, and whether files are sound. */
 import type { Command } from "commander";
-import { checkFile } from "./doctor-files.ts";
-import { checkHost } from "./doctor-host.ts";
-import { worst, type Finding } from "./doctor-finding.ts";
-import { EXIT_CODES } from "./exit-codes.ts";
-import type { CommonOptions, Reply } from "./reply.ts";
-import { JSON_OPTION, type Session } from "./session.ts";
-import { visible } from "./table.ts";
+import { checkFile } from "./files.ts";
+import { checkHost } from "./host.ts";
+import { worst, type Finding } from "./finding.ts";
+import { EXIT_CODES } from "../exit-codes.ts";
+import type { CommonOptions, Reply } from "../reply.ts";
+import { JSON_OPTION, type Session } from "../session.ts";
+import { visible } from "../table.ts";
 
 interface DoctorOptions extends CommonOptions {
   readonly reap?: true;

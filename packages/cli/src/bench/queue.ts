@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { assert } from "@selvage/fabric";
 import { Fabric, FabricQueue } from "@selvage/node";
-import { portSender, queueSender, type Side, type Subject } from "./bench-queue-sides.ts";
+import { portSender, queueSender, type Side, type Subject } from "./queue-sides.ts";
 import type { Answer, Order, ReceiverData } from "./bench-queue-worker.ts";
 
 /** How much is measured. */

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { createMemoryProvider } from "@selvage/node";
 import { toWire } from "@selvage/fabric";
-import type { Finding } from "./doctor-finding.ts";
+import type { Finding } from "./finding.ts";
 
 const leastNode = [22, 18] as const;
 

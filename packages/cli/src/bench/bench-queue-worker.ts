@@ -2,7 +2,7 @@
 import { parentPort, workerData, type MessagePort } from "node:worker_threads";
 import type { QueueTicket } from "@selvage/collections";
 import { FabricQueue } from "@selvage/node";
-import { portReceiver, queueReceiver, type Side, type Subject } from "./bench-queue-sides.ts";
+import { portReceiver, queueReceiver, type Side, type Subject } from "./queue-sides.ts";
 
 /** What it is given. */
 export interface ReceiverData {

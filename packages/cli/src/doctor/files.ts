@@ -2,11 +2,11 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { isFabricError, toWire, type FabricError } from "@selvage/fabric";
 import { readBlockFile, type BlockFileReading } from "@selvage/node";
-import { checkSqliteStore } from "./doctor-sqlite.ts";
-import type { Finding } from "./doctor-finding.ts";
-import { recordName } from "./leases-command.ts";
+import { checkSqliteStore } from "./sqlite.ts";
+import type { Finding } from "./finding.ts";
+import { recordName } from "../leases-command.ts";
 import { reapBlockFile } from "./reap.ts";
-import { formatBytes } from "./table.ts";
+import { formatBytes } from "../table.ts";
 
 const sqliteHead = "SQLite format 3\0";
 

@@ -1,5 +1,5 @@
 /** Whether a SQLite store is sound. */
-import type { Finding } from "./doctor-finding.ts";
+import type { Finding } from "./finding.ts";
 
 /** Looks at a SQLite store, read-only. Throws what SQLite does where it cannot be opened. */
 export function checkSqliteStore(path: string): readonly Finding[] {

@@ -1,11 +1,11 @@
 /** `selvage bench queue`: how fast this installation is here. */
 import { availableParallelism, cpus, loadavg, platform, release, totalmem } from "node:os";
 import { InvalidArgumentError, type Command } from "commander";
-import { benchQueue, type BenchResult } from "./bench-queue.ts";
-import { parseCount } from "./option-values.ts";
-import type { CommonOptions, Reply, Streams } from "./reply.ts";
-import { JSON_OPTION, type Session } from "./session.ts";
-import { table, type Column } from "./table.ts";
+import { benchQueue, type BenchResult } from "./queue.ts";
+import { parseCount } from "../option-values.ts";
+import type { CommonOptions, Reply, Streams } from "../reply.ts";
+import { JSON_OPTION, type Session } from "../session.ts";
+import { table, type Column } from "../table.ts";
 
 interface BenchQueueOptions extends CommonOptions {
   readonly size: readonly number[];
