@@ -8,3 +8,17 @@ export function parseCount(text: string): number {
     throw new InvalidArgumentError("Expected a whole number above 0.");
   return count;
 }
+
+/** A whole number from 0 up. */
+export function parseAmount(text: string): number {
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
+    throw new InvalidArgumentError("Expected a whole number from 0 up.");
+  return Number(text);
+}
+
+/** A whole number, also below 0. */
+export function parseInteger(text: string): number {
+  if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
+    throw new InvalidArgumentError("Expected a whole number.");
+  return Number(text);
+}

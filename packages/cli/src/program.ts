@@ -4,6 +4,10 @@ import { Command } from "commander";
 import { tellFailure } from "./failure.ts";
 import { addBench } from "./bench/bench-command.ts";
 import { addDoctor } from "./doctor/doctor-command.ts";
+import { addJobs } from "./jobs/jobs-command.ts";
+import { addMonitor } from "./jobs/monitor-command.ts";
+import { addQueues } from "./jobs/queues-command.ts";
+import { addWorker } from "./jobs/worker-command.ts";
 import { addLeases } from "./leases-command.ts";
 import type { Streams } from "./reply.ts";
 import { addRun } from "./run-command.ts";
@@ -54,6 +58,10 @@ function programOf(session: Session): Command {
       outputError: () => {},
     })
     .addHelpText("after", exitCodes);
+  addJobs(program, session);
+  addQueues(program, session);
+  addWorker(program, session);
+  addMonitor(program, session);
   addRun(program, session);
   addSim(program, session);
   addBench(program, session);

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { runCli } from "../src/index.ts";
-import { cli, documentOf, Heard } from "./rig.ts";
+import { cli, documentOf, inProcess } from "./rig.ts";
 
 describe("selvage", () => {
   it("shows its commands and exit codes when it is asked, and ends well", async () => {
@@ -30,12 +29,11 @@ describe("selvage", () => {
     [["run", "x.ts", "--ttl-ms", "0"], "Expected a whole number above 0.", ""],
     [["run", "x.ts", "--teardown", "soon"], "Allowed choices are expiry, eager.", ""],
   ])("tells what is wrong with %j, and what was meant", async (args, what, hint) => {
-    const [stdout, stderr] = [new Heard(), new Heard()];
-    const code = await runCli(args, { stdout, stderr });
-    expect([code, stdout.text]).toEqual([2, ""]);
-    expect(stderr.text).toMatch(/^selvage: INVALID_ARGUMENT: /);
-    expect(stderr.text).toContain(what);
-    expect(stderr.text).toContain(hint);
+    const { code, stdout, stderr } = await inProcess(...args);
+    expect([code, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^selvage: INVALID_ARGUMENT: /);
+    expect(stderr).toContain(what);
+    expect(stderr).toContain(hint);
   });
 
   it("tells a mistake as a document, too, where one was asked for", async () => {
