@@ -9,7 +9,7 @@ const SOURCE_ONLY = [
   "test/**",
   "packages/{fabric,fence,leasekit,collections,batch,jobs,pipeline,sim}/test/**",
   // Files, processes and values: no other code than from sources.
-  "packages/cli/test/{doctor,leases,program}.test.ts",
+  "packages/cli/test/{doctor,jobs,leases,program,run}.test.ts",
   "packages/node/test/{block-file*,careless,checkpoints,dead-letters,executor,fabric,handoff,live-view,memory-*,msgpack-*,run-tasks,spill,staged-pipeline,system-clock}.test.ts",
 ];
 const HOUR_MS = 3_600_000;

@@ -87,6 +87,9 @@ export async function runInConsumer(tarballs: readonly string[]): Promise<void> 
       const told = await mustRun([node, path], { cwd: project });
       process.stdout.write(`${program} on Node ${OLDEST_NODE}:\n${told}`);
     }
+    const bin = join(project, "node_modules", ".bin", "selvage");
+    const told = await mustRun([node, bin, "doctor"], { cwd: project });
+    process.stdout.write(`selvage doctor on Node ${OLDEST_NODE}:\n${told}`);
   } finally {
     rmSync(project, { recursive: true, force: true });
   }

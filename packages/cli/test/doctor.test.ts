@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Fabric, readBlockFile } from "@selvage/node";
+import { Fabric, JobQueue, readBlockFile } from "@selvage/node";
 import { describe, expect, it } from "vitest";
 import { checkNode } from "../src/doctor/host.ts";
 import { leaveFile } from "./left-file.ts";
-import { cli, documentOf, folderOfOwn } from "./rig.ts";
+import { cli, documentOf, folderOfOwn, start } from "./rig.ts";
 
 const own = folderOfOwn();
 
@@ -71,6 +71,29 @@ describe("selvage doctor", () => {
     expect(findings.at(-1)).toMatchObject({ status: "warning", details: { inUse: true } });
     const { leases } = await readBlockFile(blockFile);
     expect(leases.map(({ leaseId }) => leaseId)).toEqual([lease.leaseId]);
+  });
+
+  it("warns of silent workers, and gives their jobs to others when told to", async () => {
+    const db = own("jobs.sqlite");
+    await using queue = await JobQueue.open({ path: db });
+    const job = await queue.enqueue("waits", []);
+    expect(await diagnosisOf(db)).toMatchObject({ code: 0, status: "ok" });
+    const tasks = own(
+      "waits.ts",
+      'export default (queue) => void queue.task("waits", () => new Promise(() => setInterval(() => {}, 1_000)));\n',
+    );
+    const worker = start(["worker", tasks, "--db", db, "--lease-ms", "300"]);
+    await worker.says(`started waits ${job.id}`);
+    worker.child.kill("SIGKILL");
+    await worker.ended;
+    await sleep(700);
+    const warned = await diagnosisOf(db);
+    expect(warned.findings.at(-1)).toMatchObject({ status: "warning", details: { jobs: 1 } });
+    expect((await job.refresh())?.status).toBe("running");
+    const mended = await diagnosisOf(db, "--reap");
+    expect(mended.findings.at(-1)).toMatchObject({ status: "ok", details: { reaped: 1, left: 0 } });
+    expect((await job.refresh())?.status).toBe("pending");
+    expect(await queue.workers()).toEqual([]);
   });
 
   it("fails on what is damaged or not there, and looks at the rest all the same", async () => {

@@ -17,8 +17,11 @@ export function addDoctor(program: Command, session: Session): void {
   program
     .command("doctor")
     .description("check this machine, and block files and SQLite stores")
-    .argument("[path...]", "files to check; without --reap they are only read")
-    .option("--reap", "open block files to write, so that what has expired is given back")
+    .argument("[path...]", "files to check; without --reap nothing in them is changed")
+    .option(
+      "--reap",
+      "give back what has expired in block files, and what silent workers hold in queues",
+    )
     .option(...JSON_OPTION)
     .action(session.telling(doctor));
 }

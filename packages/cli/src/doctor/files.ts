@@ -2,9 +2,10 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { isFabricError, toWire, type FabricError } from "@selvage/fabric";
 import { readBlockFile, type BlockFileReading } from "@selvage/node";
-import { checkSqliteStore } from "./sqlite.ts";
+import { checkSqliteStore, tablesOf } from "./sqlite.ts";
 import type { Finding } from "./finding.ts";
 import { recordName } from "../leases-command.ts";
+import { checkJobStore } from "./job-store.ts";
 import { reapBlockFile } from "./reap.ts";
 import { formatBytes } from "../table.ts";
 
@@ -13,7 +14,7 @@ const sqliteHead = "SQLite format 3\0";
 /** Looks at a file; with `reaps`, gives back what has expired in it. Says what it finds, and does not throw. */
 export async function checkFile(path: string, reaps: boolean): Promise<readonly Finding[]> {
   try {
-    if (isSqlite(path)) return checkSqliteStore(path);
+    if (isSqlite(path)) return await checkSqlite(path, reaps);
     return await checkBlockFile(path, reaps);
   } catch (thrown) {
     return [failedFinding(path, thrown)];
@@ -35,6 +36,14 @@ function isSqlite(path: string): boolean {
     closeSync(fd);
   }
   return head.toString("latin1") === sqliteHead;
+}
+
+async function checkSqlite(path: string, reaps: boolean): Promise<readonly Finding[]> {
+  const findings = checkSqliteStore(path);
+  const isSound = findings.every(({ status }) => status === "ok");
+  const tables = tablesOf(path);
+  const holdsJobs = ["jobs", "workers"].every((name) => tables.includes(name));
+  return isSound && holdsJobs ? [...findings, await checkJobStore(path, reaps)] : findings;
 }
 
 async function checkBlockFile(path: string, reaps: boolean): Promise<readonly Finding[]> {
