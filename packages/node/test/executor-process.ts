@@ -11,7 +11,7 @@ const far = (run: URL): TaskDef => ({ name: "far", inputs: [raw("x")], outputs: 
 async function statusOf(task: TaskDef, options: ExecutorOptions = {}): Promise<string> {
   const plan = planOf([maker(1, 2, 3), task]);
   try {
-    const { status, tasks } = await Executor.run(plan, { ttlMs: 100, graceMs: 100, ...options });
+    const { status, tasks } = await Executor.run(plan, { ttlMs: 1_000, graceMs: 100, ...options });
     const cause = (tasks[1]?.error as Error | undefined)?.cause as { code?: string } | undefined;
     return cause?.code ?? status;
   } catch (thrown) {
