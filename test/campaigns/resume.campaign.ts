@@ -197,7 +197,8 @@ class Life {
   // What is renewed is durable a little later: until then the disk has the deadline before.
   #standsUntilMs(): number {
     const until = this.#leasesOf(this.#book.runId).map(({ expiresAtMs }) => expiresAtMs);
-    return Math.min(...until) - this.#sizes.checkpointTtlMs / 2;
+    // Who stood still for longer than a short TTL has none left when it is told.
+    return until.length === 0 ? -Infinity : Math.min(...until) - this.#sizes.checkpointTtlMs / 2;
   }
 
   #leasesOf(runId: string): ReturnType<Fabric["leases"]> {
