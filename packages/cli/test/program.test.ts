@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cli, documentOf, inProcess } from "./rig.ts";
+import { cli, documentOf, inProcess, start } from "./rig.ts";
 
 describe("selvage", () => {
   it("shows its commands and exit codes when it is asked, and ends well", async () => {
@@ -34,6 +34,12 @@ describe("selvage", () => {
     expect(stderr).toMatch(/^selvage: INVALID_ARGUMENT: /);
     expect(stderr).toContain(what);
     expect(stderr).toContain(hint);
+  });
+
+  it("ends quietly when nobody reads on", async () => {
+    const running = start(["--help"]);
+    running.child.stdout?.destroy();
+    expect(await running.ended).toMatchObject({ stderr: "" });
   });
 
   it("tells a mistake as a document, too, where one was asked for", async () => {

@@ -18,6 +18,7 @@ export default function register(queue: JobQueue): void {
     await sleep(ms, undefined, { signal: ctx.signal as AbortSignal });
     return "waited";
   });
+  queue.task("ignores", () => new Promise(() => setInterval(() => {}, 1_000)));
   queue.task("fails", { retries: 0 }, () => {
     throw new Error("no such host");
   });
@@ -67,6 +68,17 @@ describe("selvage worker", () => {
     queue.task("waits", () => "done at once");
     void queue.runWorker();
     expect(await long.result({ timeoutMs: 60_000 })).toBe("done at once");
+  });
+
+  it("ends also under a body that ignores its signal", async () => {
+    const db = own("ignored.sqlite");
+    await using queue = await JobQueue.open({ path: db });
+    const job = await queue.enqueue("ignores", []);
+    const worker = start(["worker", tasks, "--db", db, "--drain-ms", "50"]);
+    await worker.says(`started ignores ${job.id}`);
+    worker.child.kill("SIGTERM");
+    expect((await worker.ended).code).toBe(3);
+    expect((await job.refresh())?.status).toBe("pending");
   });
 
   it("is followed by another worker when it is killed, once its lease is over", async () => {
