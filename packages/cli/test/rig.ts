@@ -63,7 +63,7 @@ export function start(args: readonly string[], cwd?: string): Running {
 }
 
 /** A stream that only remembers: for what needs no process of its own. */
-class Heard extends Writable {
+export class Heard extends Writable {
   text = "";
 
   constructor() {

@@ -1,7 +1,8 @@
+import { runCli } from "@selvage/cli";
 import { JobQueue } from "@selvage/node";
 import { describe, expect, it } from "vitest";
 import { monitorLines, type MonitorState } from "../src/jobs/monitor-screen.ts";
-import { cli, documentOf, folderOfOwn, inProcess, start } from "./rig.ts";
+import { cli, documentOf, folderOfOwn, Heard, inProcess, start } from "./rig.ts";
 
 const own = folderOfOwn();
 
@@ -153,6 +154,20 @@ describe("selvage monitor", () => {
     watching.child.kill("SIGINT");
     expect((await watching.ended).code).toBe(0);
     await worker.stop();
+  });
+
+  it("is redrawn in place on a terminal, and leaves the last state when it is told to end", async () => {
+    const db = own("terminal.sqlite");
+    await using queue = await JobQueue.open({ path: db });
+    await queue.enqueue("first", []);
+    const stdout = Object.assign(new Heard(), { isTTY: true, columns: 60, rows: 20 });
+    const ended = runCli(["monitor", "--every-ms", "20", "--db", db], { stdout, stderr: stdout });
+    await expect.poll(() => stdout.text, { timeout: 50_000 }).toMatch(/^default {8}1 /m);
+    await queue.enqueue("second", []);
+    await expect.poll(() => stdout.text, { timeout: 50_000 }).toMatch(/default {8}2 /);
+    process.emit("SIGINT", "SIGINT");
+    expect(await ended).toBe(0);
+    expect(stdout.text).toContain("\u001B[2K");
   });
 
   it("goes on a screen of any size, and says what is left out", () => {
