@@ -28,7 +28,7 @@ export interface Claim extends ClaimToken {
   readonly job: JobRow;
   /** Encoded arguments; undefined when their blocks are gone. */
   readonly args: Uint8Array | undefined;
-  /** Encoded results of the jobs that its arguments are made of, by id; null is a job without a result. */
+  /** Encoded results of the jobs that its arguments are made of, by id: of those that are there. Null is a job without a result. */
   readonly results: ReadonlyMap<string, Uint8Array | null>;
 }
 
@@ -154,7 +154,8 @@ function take(turn: Turn, seq: number, owner: string): Claim {
   for (const { jobs } of job.spec.inputs ?? [])
     for (const id of jobs) {
       const result = tx.jobById(id)?.result;
-      results.set(id, result == null ? null : (payloadBytes(tx, result) ?? null));
+      const bytes = result == null ? result : payloadBytes(tx, result);
+      if (bytes !== undefined) results.set(id, bytes);
     }
   return { seq, owner, epoch, job, args: payloadBytes(tx, job.args), results };
 }

@@ -104,7 +104,13 @@ export class JobAttempt {
   async #input(input: InputSpec, results: Claim["results"]): Promise<unknown> {
     const values = input.jobs.map((id) => {
       const bytes = results.get(id);
-      return bytes == null || bytes.length === 0 ? undefined : this.#core.decode(bytes);
+      if (bytes === undefined)
+        throw new FabricError(
+          "UNRESOLVED_REF",
+          `Cannot make argument ${input.index} of "${this.task.name}": the result of the job ${id} is gone, purged with it`,
+          { task: this.task.name, job: id },
+        );
+      return bytes === null || bytes.length === 0 ? undefined : this.#core.decode(bytes);
     });
     if (input.combine === "value") return values[0];
     if (input.combine === "list") return values;

@@ -53,9 +53,7 @@ export function enqueue(turn: Turn, request: JobRequest): JobSnapshot {
 }
 
 function parentsOf(turn: Turn, { dependsOn, spec, task }: JobRequest): readonly JobRow[] {
-  const ids = new Set(dependsOn);
-  for (const { jobs } of spec.inputs ?? []) for (const id of jobs) ids.add(id);
-  if (spec.fan !== undefined) ids.add(spec.fan.items);
+  const ids = new Set([...dependsOn, ...inputsOf(spec)]);
   return [...ids].map((id) => {
     const parent = turn.tx.jobById(id);
     if (parent === undefined)
@@ -227,7 +225,25 @@ export function end(turn: Turn, job: JobRow, phase: Phase, because: string): voi
 export function forget(turn: Turn, job: JobRow): void {
   if (!isEnd(job.phase)) end(turn, job, PHASES.cancelled, "purged");
   else cascade(turn, job, "purged");
+  barRevival(turn, job);
   turn.tx.deleteJob(job);
+}
+
+// What was cancelled for another's sake, and waited for this one too, would come back without having waited, or without its result.
+function barRevival({ tx }: Turn, { id, seq, phase }: JobRow): void {
+  for (const child of tx.childrenOf(seq)) {
+    const job = tx.jobAt(child);
+    if (job?.phase !== PHASES.cancelled || job.root === null) continue;
+    if (phase === PHASES.complete && !inputsOf(job.spec).includes(id)) continue;
+    job.root = null;
+    tx.saveJob(job, job.phase);
+  }
+}
+
+/** Ids of the jobs whose results a job is made of. */
+export function inputsOf({ inputs = [], fan }: JobSpec): readonly string[] {
+  const ids = inputs.flatMap(({ jobs }) => jobs);
+  return fan === undefined ? ids : [...ids, fan.items];
 }
 
 function finish(turn: Turn, job: JobRow, phase: Phase): void {

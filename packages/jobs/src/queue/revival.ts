@@ -1,11 +1,17 @@
 /** A dead letter is replayed: it gets another chance, and with it the jobs that its death had cancelled. */
+import { FabricError } from "@selvage/fabric";
 import { isEnd, PHASES, type JobRow } from "./job-record.ts";
-import { move, unfold } from "./lifecycle.ts";
+import { inputsOf, move, unfold } from "./lifecycle.ts";
 import { tell, type Turn } from "./turn.ts";
 
-/** Gives a dead job `retries` anew and revives what only waits for it. What has completed is not run again. */
+/**
+ * Gives a dead job `retries` anew and revives what only waits for it. What has completed is not run again.
+ * @throws FabricError `CONFLICT`: another unfinished job has its unique key; `NOT_FOUND`: a result that it is made of is gone.
+ */
 export function revive(turn: Turn, job: JobRow, retries: number): void {
   const { tx, nowMs } = turn;
+  // Looked at before anything is written: a refused replay leaves all as it was.
+  checkRevivable(turn, job);
   Object.assign(job, {
     retriesLeft: retries,
     because: null,
@@ -20,6 +26,7 @@ export function revive(turn: Turn, job: JobRow, retries: number): void {
     const child = tx.jobAt(seq);
     if (child !== undefined) candidates.set(seq, child);
   }
+  dropKeyless(turn, candidates);
   dropHopeless(turn, candidates);
   for (const child of candidates.values()) {
     Object.assign(child, { because: null, root: null, endedMs: null });
@@ -31,6 +38,33 @@ export function revive(turn: Turn, job: JobRow, retries: number): void {
   }
   // What a fan waited for was there when it died: no worker runs it.
   if (job.spec.fan !== undefined) unfold(turn, job);
+}
+
+function checkRevivable({ tx }: Turn, { id, uniqueKey, spec }: JobRow): void {
+  const held = uniqueKey === null ? undefined : tx.jobByKey(uniqueKey);
+  if (held !== undefined)
+    throw new FabricError(
+      "CONFLICT",
+      `Cannot replay the job ${id}: the job ${held.id} has its unique key, and has not ended`,
+      { job: id, holder: held.id },
+    );
+  for (const input of inputsOf(spec))
+    if (tx.jobById(input) === undefined)
+      throw new FabricError(
+        "NOT_FOUND",
+        `Cannot replay the job ${id}: the job ${input}, whose result it is made of, was purged`,
+        { job: id, input },
+      );
+}
+
+// Of jobs with one key one is unfinished at most: where there is such a one by now, theirs stay cancelled.
+function dropKeyless({ tx }: Turn, candidates: Map<number, JobRow>): void {
+  const taken = new Set<string>();
+  for (const [seq, { uniqueKey }] of candidates) {
+    if (uniqueKey === null) continue;
+    if (taken.has(uniqueKey) || tx.jobByKey(uniqueKey) !== undefined) candidates.delete(seq);
+    taken.add(uniqueKey);
+  }
 }
 
 // Jobs that another failed job keeps from running stay cancelled, and are that one's to revive from now on.
