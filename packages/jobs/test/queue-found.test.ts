@@ -1,9 +1,33 @@
 /** Mistakes that the jobs campaign has found, each as its smallest story. */
-import { from } from "@selvage/jobs";
+import { FabricError } from "@selvage/fabric";
+import { from, MemoryJobStore, type JobStore, type JobTx } from "@selvage/jobs";
 import { describe, expect, test } from "vitest";
-import { Rig } from "./queue-rig.ts";
+import { gate, Rig } from "./queue-rig.ts";
 
 const once = { retries: 0 } as const;
+
+/** A store that can be out of order. */
+class FailingStore implements JobStore {
+  readonly #store = new MemoryJobStore();
+  isDown = false;
+
+  async transact<T>(work: (tx: JobTx) => T): Promise<T> {
+    if (this.isDown) throw new FabricError("STORE_UNAVAILABLE", "The disk is gone");
+    return this.#store.transact(work);
+  }
+
+  look<T>(work: (tx: JobTx) => T): Promise<T> {
+    return this.#store.look(work);
+  }
+
+  watch(onChange: () => void): () => void {
+    return this.#store.watch(onChange);
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+}
 
 describe("a replay", () => {
   test("is refused while another unfinished job has the dead letter's unique key", async () => {
@@ -111,5 +135,56 @@ test("a job whose input was purged before it began fails, and is not run with no
   expect(await rig.statusOf(job)).toBe("dead");
   expect(job.errors.map(({ code, attempt }) => [code, attempt])).toEqual([["UNRESOLVED_REF", 1]]);
   await rig.pump(Promise.all([worker.stop(), other.stop()]));
+  await rig.pump(queue.close());
+});
+
+test("B1: a worker that was given up claims nothing by the name that nobody watches any more", async () => {
+  const rig = new Rig();
+  // It says nothing, and does not hear that it was given up: its next claim finds out.
+  const silent = { keep: () => ({ stamp: () => {}, stop: async () => {} }) };
+  const mute = rig.open({ leaseMs: 1_000, pollMs: 100 }, silent);
+  const end = gate();
+  const muted = mute.task("held", () => end.promise);
+  const worker = mute.runWorker();
+  const watching = rig.open({ leaseMs: 1_000, pollMs: 100 });
+  const watcher = watching.runWorker();
+  await rig.pass(50);
+  const { id } = worker;
+  await rig.pass(1_500);
+  expect(rig.events).toContainEqual(expect.objectContaining({ type: "worker-lost", worker: id }));
+  const job = await muted.enqueue([]);
+  await rig.pass(150);
+  const { owner, workers } = await rig.store.look((tx) => ({
+    owner: tx.jobById(job.id)?.owner,
+    workers: tx.workers().map((row) => row.id),
+  }));
+  expect(workers).toContain(owner);
+  expect(owner).not.toBe(id);
+  end.resolve();
+  expect(await rig.statusOf(job)).toBe("complete");
+  await rig.pump(Promise.all([worker.stop(), watcher.stop()]));
+});
+
+test("B4: after the store was out of order for longer than the TTL, no worker gives up another one of its process", async () => {
+  const store = new FailingStore();
+  const rig = new Rig(store);
+  const queue = rig.open({ leaseMs: 1_000, pollMs: 50 });
+  const end = gate();
+  const held = queue.task("held", () => end.promise);
+  const workers = [queue.runWorker({ concurrency: 1 }), queue.runWorker({ concurrency: 1 })];
+  const jobs = await held.enqueueMany([[], []]);
+  // Unlike in phase: one's tick comes before the other's beat.
+  await rig.pass(500);
+  store.isDown = true;
+  await rig.pass(2_010);
+  store.isDown = false;
+  await rig.pass(1_000);
+  end.resolve();
+  for (const job of jobs) {
+    expect(await rig.statusOf(job)).toBe("complete");
+    expect(job.attempts).toBe(1);
+  }
+  expect(rig.events.filter(({ type }) => type === "worker-lost")).toEqual([]);
+  await rig.pump(Promise.all(workers.map((worker) => worker.stop())));
   await rig.pump(queue.close());
 });

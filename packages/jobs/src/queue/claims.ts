@@ -39,20 +39,28 @@ export interface Catch {
   readonly nextMs: number | undefined;
 }
 
-/** Claims as many jobs as there are slots for. Each attempt is counted here, before it begins. */
-export function claim(turn: Turn, appetite: Appetite): Catch {
+/**
+ * Claims as many jobs as there are slots for. Each attempt is counted here, before it begins. Undefined for a worker that others
+ * have given up: nobody would ever give up what it took.
+ */
+export function claim(turn: Turn, appetite: Appetite): Catch | undefined {
   const claims: Claim[] = [];
   const set = new Map(turn.tx.queues().map((queue) => [queue.name, queue]));
   const allowances = new Allowances(turn);
   for (const queue of appetite.queues) {
     const slots = appetite.slots - claims.length;
     if (slots <= 0) break;
-    for (const { seq } of pick(turn, queue, set.get(queue), slots, appetite, allowances))
-      claims.push(take(turn, seq, appetite.worker));
+    const picked = pick(turn, queue, set.get(queue), slots, appetite, allowances);
+    if (picked.length > 0 && !isKnown(turn, appetite)) return undefined;
+    for (const { seq } of picked) claims.push(take(turn, seq, appetite.worker));
   }
   allowances.save();
   const nextMs = Math.min(allowances.nextMs ?? Infinity, turn.tx.nextTimeMs() ?? Infinity);
   return { claims, nextMs: nextMs === Infinity ? undefined : nextMs };
+}
+
+function isKnown({ tx }: Turn, { worker }: Appetite): boolean {
+  return tx.workers().some(({ id }) => id === worker);
 }
 
 function pick(

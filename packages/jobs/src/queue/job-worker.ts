@@ -156,14 +156,18 @@ export class JobWorker implements PromiseLike<WorkerResult> {
 
   async #claim(): Promise<void> {
     const { committer, tasks } = this.#core;
+    const worker = this.#id;
     try {
-      const found = await committer.writeLast((turn): Catch => {
+      const found = await committer.writeLast((turn): Catch | undefined => {
         const slots = this.#room();
         if (this.#isStopping || slots <= 0) return { claims: [], nextMs: undefined };
         const queues = this.#options.queues();
-        return claim(turn, { worker: this.#id, queues, tasks: [...tasks.values()], slots });
+        return claim(turn, { worker, queues, tasks: [...tasks.values()], slots });
       });
       this.#isClaiming = false;
+      if (found === undefined) return void this.#lost(worker);
+      // Given up since: what it has claimed is free again.
+      if (worker !== this.#id) return;
       for (const one of found.claims) this.#begin(one);
       if (found.nextMs !== undefined) this.#tickBy(found.nextMs);
       // As many as there was room for: there may be more.
@@ -388,8 +392,8 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   }
 
   async #giveUpSilent(workers: readonly WorkerRow[]): Promise<void> {
-    // Its own silence is for others to judge: it never adopts what it has itself.
-    const others = workers.filter(({ id }) => id !== this.#id);
+    // Silence is for other processes to judge: none adopts what it has itself.
+    const others = workers.filter(({ id }) => !this.#core.ownWorkers.has(id));
     const silent = this.#watch.look(others, this.#core.monotonicMs());
     if (silent.length === 0) return;
     await this.#core.committer.write((turn) => {
@@ -413,6 +417,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       return made;
     });
     this.#id = id;
+    this.#core.ownWorkers.add(id);
     const keep = ports.keep ?? loopKeeper(this.#core);
     this.#keeper = keep(store, {
       worker: id,
@@ -425,6 +430,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   async #lost(id: string): Promise<void> {
     if (id !== this.#id || this.#isStopping) return;
     this.#id = "";
+    this.#core.ownWorkers.delete(id);
     const error = new FabricError(
       "LEASE_EXPIRED",
       `The worker ${id} was given up: it was silent for too long`,
@@ -493,6 +499,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       // Its claims go back when its TTL has passed.
       this.#trouble(error);
     }
+    this.#core.ownWorkers.delete(id);
     await this.#threads.close();
   }
 

@@ -25,6 +25,8 @@ export class QueueCore implements JobHome {
   readonly ports: JobQueuePorts;
   readonly options: ResolvedQueue;
   readonly tasks: Map<string, DeclaredTask> = new Map();
+  /** Ids of the workers of this process that have not stopped. */
+  readonly ownWorkers: Set<string> = new Set();
   readonly combiners: Map<string, Combine> = new Map();
   readonly committer: Committer;
   readonly #watchers = new Set<(event: JobQueueEvent) => void>();
