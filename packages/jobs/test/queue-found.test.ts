@@ -188,3 +188,39 @@ test("B4: after the store was out of order for longer than the TTL, no worker gi
   await rig.pump(Promise.all(workers.map((worker) => worker.stop())));
   await rig.pump(queue.close());
 });
+
+test("a job that has expired does not begin, though no tick came between", async () => {
+  const rig = new Rig();
+  const queue = rig.open({ pollMs: 15_000 });
+  const run: string[] = [];
+  const names = queue.task("names", (_ctx, name: string) => void run.push(name));
+  const worker = queue.runWorker({ concurrency: 1 });
+  await rig.pass(10);
+  const holds = gate();
+  const holding = queue.task("holding", () => holds.promise);
+  const held = await holding.enqueue([]);
+  const job = await names.enqueue(["late"], { expiresMs: 100 });
+  // Its own time was the worker's next tick; what frees the worker comes with it.
+  await rig.pass(99);
+  rig.host.nowMs += 5;
+  holds.resolve();
+  expect(await rig.statusOf(held)).toBe("complete");
+  expect(await rig.statusOf(job)).toBe("cancelled");
+  expect([job.because, run]).toEqual(["expired", []]);
+  await rig.pump(worker.stop());
+  await rig.pump(queue.close());
+});
+
+test("a job that has begun does not expire while it waits to be tried again", async () => {
+  const rig = new Rig();
+  const queue = rig.open({ pollMs: 50 });
+  const twice = queue.task("twice", { backoff: { delaysMs: [1_000] } }, ({ attempt }) => {
+    if (attempt === 1) throw new Error("not yet");
+  });
+  const job = await twice.enqueue([], { expiresMs: 500 });
+  const worker = queue.runWorker();
+  expect(await rig.statusOf(job)).toBe("complete");
+  expect(job.attempts).toBe(2);
+  await rig.pump(worker.stop());
+  await rig.pump(queue.close());
+});

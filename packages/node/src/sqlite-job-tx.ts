@@ -160,8 +160,8 @@ export class SqliteJobTx implements JobTx {
 
   expiredBy(nowMs: number, limit: number): readonly number[] {
     return this.#numbers(
-      `SELECT seq FROM jobs WHERE expires_ms IS NOT NULL AND phase < 3 AND expires_ms <= ?
-        ORDER BY expires_ms LIMIT ?`,
+      `SELECT seq FROM jobs WHERE expires_ms IS NOT NULL AND phase < 3
+        AND started_ms IS NULL AND expires_ms <= ? ORDER BY expires_ms LIMIT ?`,
       ...[nowMs, limit],
     );
   }
@@ -170,7 +170,7 @@ export class SqliteJobTx implements JobTx {
     const [due] = this.#numbers("SELECT due_ms FROM jobs WHERE phase = 1 ORDER BY due_ms LIMIT 1");
     const [expires] = this.#numbers(
       `SELECT expires_ms FROM jobs WHERE expires_ms IS NOT NULL AND phase < 3
-        ORDER BY expires_ms LIMIT 1`,
+        AND started_ms IS NULL ORDER BY expires_ms LIMIT 1`,
     );
     const next = Math.min(due ?? Infinity, expires ?? Infinity);
     return next === Infinity ? undefined : next;

@@ -45,6 +45,8 @@ export interface Catch {
  */
 export function claim(turn: Turn, appetite: Appetite): Catch | undefined {
   const claims: Claim[] = [];
+  // What has expired does not begin, whether a tick came before or not.
+  if (expire(turn)) return { claims, nextMs: turn.nowMs };
   const set = new Map(turn.tx.queues().map((queue) => [queue.name, queue]));
   const allowances = new Allowances(turn);
   for (const queue of appetite.queues) {
@@ -186,17 +188,23 @@ const sweptMax = 500;
 /** What time alone changes: delayed jobs become ready, unstarted ones expire. True when there is more to do. */
 export function sweep(turn: Turn): boolean {
   const { tx, nowMs } = turn;
-  const expired = tx.expiredBy(nowMs, sweptMax);
-  for (const seq of expired) {
-    const job = tx.jobAt(seq);
-    if (job !== undefined && job.phase < PHASES.running) cancel(turn, job, "expired");
-  }
+  const isMore = expire(turn);
   const due = tx.dueBy(nowMs, sweptMax);
   for (const seq of due) {
     const job = tx.jobAt(seq);
     if (job !== undefined) move(turn, job, PHASES.ready);
   }
-  return expired.length === sweptMax || due.length === sweptMax;
+  return isMore || due.length === sweptMax;
+}
+
+function expire(turn: Turn): boolean {
+  const { tx, nowMs } = turn;
+  const expired = tx.expiredBy(nowMs, sweptMax);
+  for (const seq of expired) {
+    const job = tx.jobAt(seq);
+    if (job !== undefined && job.phase < PHASES.running) cancel(turn, job, "expired");
+  }
+  return expired.length === sweptMax;
 }
 
 /**

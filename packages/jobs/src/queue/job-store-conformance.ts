@@ -183,6 +183,8 @@ const jobScenarios: Readonly<Record<string, Scenario>> = {
         { id: "b", phase: PHASES.delayed, dueMs: 20 },
         { id: "c", expiresMs: 10 },
         { id: "d", expiresMs: 5, phase: PHASES.running, owner: "w" },
+        // It has begun, and waits to be tried again.
+        { id: "e", expiresMs: 5, startedMs: 1 },
       ]) as [number, number, number, number];
       expectSame(
         "due",
