@@ -13,6 +13,7 @@ import { codecsSuite } from "./codecs.bench.ts";
 import { etlSuite } from "./etl.bench.ts";
 import { handoffSuite } from "./handoff.bench.ts";
 import type { QueueEffort, Result } from "./harness.ts";
+import { jobsSuite } from "./jobs.bench.ts";
 import { leasesSuite } from "./leases.bench.ts";
 import { mapsSuite } from "./maps.bench.ts";
 import { pipelineSuite } from "./pipeline.bench.ts";
@@ -35,6 +36,7 @@ const suites: readonly Suite[] = [
   pipelineSuite,
   simSuite,
   batchSuite,
+  jobsSuite,
 ];
 
 interface Options {
