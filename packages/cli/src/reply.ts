@@ -22,8 +22,17 @@ export interface CommonOptions {
   readonly json?: true;
 }
 
+/** A value as JSON: what jobs and tasks return may hold whole numbers that JSON has no form for; they become texts. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, withoutBigints) ?? "null";
+}
+
+function withoutBigints(_key: string, part: unknown): unknown {
+  return typeof part === "bigint" ? String(part) : part;
+}
+
 /** Says it: the document is the last thing on stdout. */
 export function tell({ document, text }: Reply, json: boolean, { stdout }: Streams): void {
-  if (json) stdout.write(`${JSON.stringify(document)}\n`);
+  if (json) stdout.write(`${toJson(document)}\n`);
   else if (text !== "") stdout.write(`${text}\n`);
 }

@@ -61,7 +61,8 @@ async function run(file: string, options: RunOptions, session: Session): Promise
     ...own,
     ...(options.teardown && { teardown: options.teardown }),
     ...(options.ttlMs !== undefined && { ttlMs: options.ttlMs }),
-    signal: own.signal ?? told.signal,
+    signal:
+      own.signal instanceof AbortSignal ? AbortSignal.any([own.signal, told.signal]) : told.signal,
     onEvent: hear,
   });
   if (recorder !== undefined) {

@@ -60,12 +60,17 @@ describe("selvage jobs enqueue", () => {
     const db = own("waits.sqlite");
     await using queue = await JobQueue.open({ path: db });
     queue.task("add", async (_ctx, a: number, b: number) => a + b);
+    queue.task("large", () => ({ count: 2n ** 60n }));
     queue.task("dies", { retries: 0 }, () => {
       throw new Error("no such host");
     });
     void queue.runWorker();
     const sum = await cli("jobs", "enqueue", "add", "2", "3", "--db", db, "--wait-ms", "60000");
     expect([sum.code, sum.stdout]).toEqual([0, "5\n"]);
+    const large = await cli(
+      ...["jobs", "enqueue", "large", "--db", db, "--wait-ms", "60000", "--json"],
+    );
+    expect(documentOf(large)).toMatchObject({ result: { count: String(2n ** 60n) } });
     const late = await cli("jobs", "enqueue", "other", "--db", db, "--wait-ms", "1", "--json");
     expect(late.code).toBe(1);
     expect(documentOf(late)).toMatchObject({ error: { code: "TIMED_OUT" }, status: "pending" });
@@ -150,10 +155,15 @@ describe("selvage jobs list, show, tree, cancel", () => {
     expect(again.stderr).toMatch(/^selvage: CONFLICT: .* it is cancelled/);
   });
 
-  it.each(["show", "tree", "cancel"])("%s says that there is no such job", async (name) => {
-    const db = own(`no-${name}.sqlite`);
+  it.each([
+    ["show", "nobody"],
+    ["tree", "nobody"],
+    ["cancel", "nobody"],
+    ["list", "--before", "nobody"],
+  ])("%s says that there is no such job", async (...args) => {
+    const db = own(`no-${args[0]}.sqlite`);
     await filled(db, (queue) => queue.enqueue("a", []));
-    const ended = await inProcess("jobs", name, "nobody", "--db", db);
+    const ended = await inProcess("jobs", ...args, "--db", db);
     expect([ended.code, ended.stdout]).toEqual([1, ""]);
     expect(ended.stderr).toMatch(/^selvage: NOT_FOUND: There is no job nobody\n {2}hint: /);
   });

@@ -74,7 +74,8 @@ graph.addTask({ name: "waits", run: ({ signal }) => new Promise((_, reject) => {
   signal.addEventListener("abort", () => { clearInterval(timer); reject(new Error("told to end")); });
 }) });
 export const plan = () => graph.build();
-export const options = { graceMs: 10_000, teardown: "eager" };
+const { signal } = new AbortController();
+export const options = { graceMs: 10_000, teardown: "eager", signal };
 `,
     );
     const running = start(["run", waits, "--json"]);

@@ -4,7 +4,7 @@ import type { EnqueueOptions } from "@selvage/jobs";
 import { InvalidArgumentError, type Command } from "commander";
 import { EXIT_CODES } from "../exit-codes.ts";
 import { parseAmount, parseCount, parseInteger } from "../option-values.ts";
-import type { Reply } from "../reply.ts";
+import { toJson, type Reply } from "../reply.ts";
 import { JSON_OPTION, type Session } from "../session.ts";
 import { visible } from "../table.ts";
 import { jobDocument } from "./job-text.ts";
@@ -79,7 +79,7 @@ function enqueue(
       if (waitMs === undefined) return { document: jobDocument(job), text: job.id };
       try {
         const result = await job.result({ timeoutMs: waitMs });
-        const text = result === undefined ? "" : visible(JSON.stringify(result, plain) ?? "");
+        const text = result === undefined ? "" : visible(toJson(result));
         return { document: { ...jobDocument(job), result }, text };
       } catch (thrown) {
         if (!isFabricError(thrown)) throw thrown;
@@ -91,9 +91,4 @@ function enqueue(
     },
     { makes: true },
   );
-}
-
-// What JSON has no form for.
-function plain(_key: string, value: unknown): unknown {
-  return typeof value === "bigint" ? String(value) : value;
 }

@@ -68,6 +68,8 @@ export function addJobs(program: Command, session: Session): void {
 function list(options: ListOptions): Promise<Reply> {
   const { status, queue: name, task, before, limit } = options;
   return withQueue(options, async (queue) => {
+    // One that is forgotten would begin at the newest again.
+    if (before !== undefined) await jobOf(queue, before);
     const jobs = await queue.listJobs({
       limit,
       ...(status && { status }),
