@@ -1,5 +1,5 @@
 /** One attempt at a job: its arguments are made, its body runs, here or on a thread, and it ends in one way. */
-import { FabricError, isFabricError } from "@selvage/fabric";
+import { FabricError, isFabricError, type AbortSignalLike } from "@selvage/fabric";
 import type { RetryPolicy } from "@selvage/leasekit";
 import { randomFraction, retryDelayMs } from "@selvage/leasekit";
 import { attemptThere, type ChunkAttempt, type ThreadParts } from "../chunks/chunk-attempt.ts";
@@ -29,7 +29,8 @@ export class JobAttempt {
   readonly task: DeclaredTask;
   readonly #core: QueueCore;
   readonly #stamp: () => void;
-  readonly #source;
+  // Made when it is first needed: most bodies never look at their signal.
+  #source: ReturnType<QueueCore["ports"]["abortSource"]> | undefined;
   #far: ChunkAttempt | undefined;
   #progress: number | undefined;
   #progressTimer: (() => void) | undefined;
@@ -40,7 +41,6 @@ export class JobAttempt {
     this.claim = claim;
     this.task = task;
     this.#stamp = stamp;
-    this.#source = core.ports.abortSource();
   }
 
   /** Runs the body, and says when it begins. Resolves with how it ended; never rejects. */
@@ -64,7 +64,7 @@ export class JobAttempt {
 
   /** Tells the body to stop. */
   abort(reason: unknown): void {
-    this.#source.abort(reason);
+    this.#signals().abort(reason);
     this.#far?.abort(reason);
   }
 
@@ -83,6 +83,10 @@ export class JobAttempt {
   /** What it says counts no more. */
   disown(): void {
     this.#isOver = true;
+  }
+
+  #signals(): ReturnType<QueueCore["ports"]["abortSource"]> {
+    return (this.#source ??= this.#core.ports.abortSource());
   }
 
   async #args(): Promise<readonly unknown[]> {
@@ -139,7 +143,8 @@ export class JobAttempt {
     };
     const bytes = this.#core.ports.codec.encode(far);
     const parts = await threads();
-    if (this.#source.signal.aborted) throw this.#source.signal.reason;
+    const { signal } = this.#signals();
+    if (signal.aborted) throw signal.reason;
     this.#far = attemptThere(
       module,
       {
@@ -157,18 +162,18 @@ export class JobAttempt {
 
   #context(): JobContext {
     const { job, epoch } = this.claim;
-    const { signal } = this.#source;
+    const signalOf = (): AbortSignalLike => this.#signals().signal;
     return {
-      ...{
-        jobId: job.id,
-        taskName: job.task,
-        queue: job.queue,
-        attempt: job.attempts,
-        epoch,
-        signal,
+      jobId: job.id,
+      taskName: job.task,
+      queue: job.queue,
+      attempt: job.attempts,
+      epoch,
+      get signal() {
+        return signalOf();
       },
       metadata: job.metadata ?? undefined,
-      isActive: () => !this.#isOver && !signal.aborted,
+      isActive: () => !this.#isOver && this.#source?.signal.aborted !== true,
       updateProgress: (percent) => this.#advance(checkPercent(percent)),
       progress: () => this.#advance(undefined),
       publish: (value) => this.#publish(value),

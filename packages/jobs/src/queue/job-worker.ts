@@ -61,6 +61,8 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   readonly #core: QueueCore;
   readonly #options: ResolvedWorker;
   readonly #running = new Set<Running>();
+  // How many bodies have not ended.
+  #busy = 0;
   readonly #watch = new Watch();
   readonly #threads: WorkerThreads;
   readonly #ended = Promise.withResolvers<WorkerResult>();
@@ -149,9 +151,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   }
 
   #room(): number {
-    let busy = 0;
-    for (const { hasSettled } of this.#running) if (!hasSettled) busy++;
-    return this.#options.concurrency - busy;
+    return this.#options.concurrency - this.#busy;
   }
 
   async #claim(): Promise<void> {
@@ -184,6 +184,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     const attempt = new JobAttempt(this.#core, one, task, () => this.#keeper?.stamp());
     const running: Running = { attempt, hasSettled: false, halt: undefined, timers: [] };
     this.#running.add(running);
+    this.#busy++;
     void this.#run(running);
   }
 
@@ -198,6 +199,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       },
     );
     running.hasSettled = true;
+    this.#busy--;
     for (const clear of running.timers) clear();
     try {
       if (running.halt === "lost") return;

@@ -73,19 +73,38 @@ function parentsOf(turn: Turn, { dependsOn, spec, task }: JobRequest): readonly 
 
 function insert(turn: Turn, request: JobRequest, parents: readonly JobRow[]): JobRow {
   const { nowMs } = turn;
-  const { retries, dependsOn: _, ...given } = request;
   const blockers = parents.filter(({ phase }) => phase !== PHASES.complete).length;
-  const draft = {
-    ...given,
+  // Member by member, which all jobs are made by: V8 copies rests and spreads much more slowly.
+  const job = {
+    seq: 0,
     id: turn.nextId(),
+    task: request.task,
+    queue: request.queue,
+    priority: request.priority,
     createdMs: nowMs,
+    spec: request.spec,
+    args: request.args,
+    metadata: request.metadata,
+    notes: request.notes,
+    uniqueKey: request.uniqueKey,
+    expiresMs: request.expiresMs,
     phase: blockers > 0 ? PHASES.blocked : waiting(request.dueMs, nowMs),
+    dueMs: request.dueMs,
     blockers,
-    retriesLeft: retries,
-    ...{ attempts: 0, epoch: 0, owner: null, isCancelling: false, progress: 0 },
-    ...{ startedMs: null, endedMs: null, because: null, root: null, result: null },
+    attempts: 0,
+    retriesLeft: request.retries,
+    epoch: 0,
+    owner: null,
+    isCancelling: false,
+    progress: 0,
+    startedMs: null,
+    endedMs: null,
+    because: null,
+    root: null,
+    result: null,
   };
-  return Object.assign(draft, { seq: turn.tx.insertJob(draft) });
+  job.seq = turn.tx.insertJob(job);
+  return job;
 }
 
 function waiting(dueMs: number, nowMs: number): Phase {

@@ -264,7 +264,12 @@ class MemoryTx implements JobTx {
   }
 
   partialsOf(seq: number, from: number): readonly Uint8Array[] {
-    return this.#jobs.get(seq)?.partials.slice(from) ?? [];
+    return (
+      this.#jobs
+        .get(seq)
+        ?.partials.slice(from)
+        .map((bytes) => bytes.slice()) ?? []
+    );
   }
 
   openBlocks(leasedUntilMs: number): number {

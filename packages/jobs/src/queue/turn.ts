@@ -39,9 +39,12 @@ export function keepPayload(turn: Turn, bytes: Uint8Array): Payload {
   return { kind: "blocks", blocks };
 }
 
-/** The bytes of a payload; undefined when its blocks are gone. */
+/**
+ * The bytes of a payload, which are the caller's: what is decoded of them may be views of them, and those are a body's to change.
+ * Undefined when its blocks are gone.
+ */
 export function payloadBytes(tx: JobTx, payload: Payload): Uint8Array | undefined {
-  return payload.kind === "inline" ? payload.bytes : tx.readBlocks(payload.blocks);
+  return payload.kind === "inline" ? payload.bytes.slice() : tx.readBlocks(payload.blocks);
 }
 
 /**
@@ -51,7 +54,9 @@ export function payloadBytes(tx: JobTx, payload: Payload): Uint8Array | undefine
 export function idMaker(random: Random): (nowMs: number) => string {
   let lastMs = 0;
   let count = 0;
-  const words = new Int32Array(2);
+  // Asking for randomness costs far more than what comes: it is fetched for many ids.
+  const words = new Int32Array(512);
+  let used = words.length;
   return (nowMs) => {
     const ms = Math.floor(nowMs);
     if (ms > lastMs) {
@@ -61,12 +66,17 @@ export function idMaker(random: Random): (nowMs: number) => string {
       lastMs++;
       count = 0;
     }
-    random.fill(words);
+    if (used === words.length) {
+      random.fill(words);
+      used = 0;
+    }
+    const first = words[used++] as number;
+    const second = words[used++] as number;
     const time = lastMs.toString(16).padStart(12, "0");
-    const high = ((words[0] as number) >>> 0).toString(16).padStart(8, "0");
-    const low = ((words[1] as number) >>> 0).toString(16).padStart(8, "0");
+    const high = (first >>> 0).toString(16).padStart(8, "0");
+    const low = (second >>> 0).toString(16).padStart(8, "0");
     // The variant's two bits are 10: one of 8, 9, a, b.
-    const variant = "89ab"[(words[0] as number) & 3] as string;
+    const variant = "89ab"[first & 3] as string;
     const counted = count.toString(16).padStart(3, "0");
     return `${time.slice(0, 8)}-${time.slice(8)}-7${counted}-${variant}${high.slice(1, 4)}-${high.slice(4)}${low}`;
   };
