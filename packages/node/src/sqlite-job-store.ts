@@ -66,11 +66,16 @@ export class SqliteJobStore implements JobStore {
   }
 
   async transact<T>(work: (tx: JobTx) => T): Promise<T> {
-    return this.#file.transact(() => this.#tx.run(work));
+    try {
+      return this.#file.transact(() => this.#tx.run(work));
+    } catch (thrown) {
+      this.#tx.forget();
+      throw thrown;
+    }
   }
 
   async look<T>(work: (tx: JobTx) => T): Promise<T> {
-    return this.#file.read(() => work(this.#tx));
+    return this.#file.read(() => this.#tx.look(work));
   }
 
   watch(onChange: () => void): () => void {

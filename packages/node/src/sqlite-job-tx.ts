@@ -1,46 +1,41 @@
 /** What one transaction on a SQLite file of jobs sees and does. */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
-import { assert, FabricError } from "@selvage/fabric";
+import { FabricError } from "@selvage/fabric";
 import {
+  JOB_STATUSES,
   phasesOf,
-  statusOf,
   type AttemptFailure,
   type BucketRow,
   type CronRow,
   type JobDraft,
   type JobFilter,
   type JobRow,
-  type JobSpec,
   type JobStatus,
   type JobTx,
-  type Payload,
   type Phase,
   type QueueRow,
   type ReadyJob,
   type StatusCount,
   type WorkerRow,
 } from "@selvage/jobs";
+import { KnownJobs } from "./known-jobs.ts";
+import { JobCells, jobSql } from "./sqlite-job-rows.ts";
 
 type Row = readonly SQLInputValue[];
 
-/** The columns of a job, in the order in which they are read. */
-const columns = `seq, id, task, queue, priority, created_ms, spec, metadata, notes, unique_key, expires_ms, phase, due_ms,
-  blockers, attempts, retries_left, epoch, owner, is_cancelling, progress, started_ms, ended_ms, because, root, result,
-  result_blocks, args, args_blocks`;
-
-const insertSql = `INSERT INTO jobs (${columns.replace("seq,", "")}) VALUES (${"?, ".repeat(26)}?)`;
-
-const saveSql = `UPDATE jobs SET phase = ?, due_ms = ?, blockers = ?, attempts = ?, retries_left = ?, epoch = ?, owner = ?,
-  is_cancelling = ?, progress = ?, started_ms = ?, ended_ms = ?, because = ?, root = ?, result = ?, result_blocks = ?
-  WHERE seq = ?`;
+const childrenSql = "SELECT child FROM dependencies WHERE parent = ? ORDER BY child";
+const parentsSql = "SELECT parent FROM dependencies WHERE child = ? ORDER BY parent";
+const countSql =
+  "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count";
 
 /** Statements are prepared when they are first needed, and kept. */
 export class SqliteJobTx implements JobTx {
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
-  readonly #specs = new Map<string, JobSpec>();
-  // What a transaction changes of the counts is written once, at its end.
-  readonly #counted = new Map<string, { queue: string; status: JobStatus; change: number }>();
+  readonly #cells = new JobCells();
+  readonly #known = new KnownJobs();
+  // What a transaction changes of the counts, by queue and phase: written once, at its end.
+  readonly #counted = new Map<string, number[]>();
   #writes = 0;
 
   constructor(database: DatabaseSync) {
@@ -55,55 +50,41 @@ export class SqliteJobTx implements JobTx {
   run<T>(work: (tx: JobTx) => T): T {
     this.#counted.clear();
     this.#writes = 0;
-    const result = work(this);
-    for (const { queue, status, change } of this.#counted.values())
-      if (change !== 0)
-        this.#do(
-          `INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count`,
-          ...[queue, status, change],
-        );
+    const result = this.look(work);
+    for (const [queue, changes] of this.#counted) this.#saveCounts(queue, changes);
     return result;
+  }
+
+  /** Does `work`, which writes nothing, or whose writes {@link run} sees to. */
+  look<T>(work: (tx: JobTx) => T): T {
+    // Rises when another connection has written: what was known may be old.
+    this.#known.asOf(this.#number("PRAGMA data_version"));
+    return work(this);
+  }
+
+  /** What was written is undone: nothing is known any more. */
+  forget(): void {
+    this.#known.clear();
   }
 
   insertJob(job: JobDraft): number {
     this.#count(job.queue, job.phase, 1);
-    const { result, args } = job;
-    const { lastInsertRowid } = this.#do(
-      insertSql,
-      ...[job.id, job.task, job.queue, job.priority, job.createdMs, JSON.stringify(job.spec)],
-      ...[
-        job.metadata,
-        job.notes,
-        job.uniqueKey,
-        job.expiresMs,
-        job.phase,
-        job.dueMs,
-        job.blockers,
-      ],
-      ...[
-        job.attempts,
-        job.retriesLeft,
-        job.epoch,
-        job.owner,
-        job.isCancelling ? 1 : 0,
-        job.progress,
-      ],
-      ...[job.startedMs, job.endedMs, job.because, job.root, ...payloadCells(result)],
-      ...payloadCells(args),
-    );
-    return Number(lastInsertRowid);
+    const { lastInsertRowid } = this.#do(jobSql.insert, ...this.#cells.inserted(job));
+    const seq = Number(lastInsertRowid);
+    this.#known.putNew({ ...job, seq });
+    return seq;
   }
 
   jobAt(seq: number): JobRow | undefined {
-    return this.#job(`SELECT ${columns} FROM jobs WHERE seq = ?`, seq);
+    return this.#known.at(seq) ?? this.#known.put(this.#job(jobSql.at, seq));
   }
 
   jobById(id: string): JobRow | undefined {
-    return this.#job(`SELECT ${columns} FROM jobs WHERE id = ?`, id);
+    return this.#known.byId(id) ?? this.#known.put(this.#job(jobSql.byId, id));
   }
 
   jobByKey(uniqueKey: string): JobRow | undefined {
-    return this.#job(`SELECT ${columns} FROM jobs WHERE unique_key = ? AND phase <= 3`, uniqueKey);
+    return this.#job(jobSql.byKey, uniqueKey);
   }
 
   saveJob(job: JobRow, before: Phase): void {
@@ -111,20 +92,8 @@ export class SqliteJobTx implements JobTx {
       this.#count(job.queue, before, -1);
       this.#count(job.queue, job.phase, 1);
     }
-    this.#do(
-      saveSql,
-      ...[job.phase, job.dueMs, job.blockers, job.attempts, job.retriesLeft, job.epoch, job.owner],
-      ...[
-        job.isCancelling ? 1 : 0,
-        job.progress,
-        job.startedMs,
-        job.endedMs,
-        job.because,
-        job.root,
-      ],
-      ...payloadCells(job.result),
-      job.seq,
-    );
+    this.#do(jobSql.save, ...this.#cells.saved(job));
+    this.#known.put(job);
   }
 
   deleteJob({ seq, queue, phase, args, result }: JobRow): void {
@@ -136,6 +105,8 @@ export class SqliteJobTx implements JobTx {
     this.#do("DELETE FROM partials WHERE job = ?", seq);
     for (const payload of [args, result])
       if (payload?.kind === "blocks") this.deleteBlocks(payload.blocks);
+    // Others named it among what they depend on.
+    this.#known.clear();
   }
 
   ready(queue: string, task: string, limit: number): readonly ReadyJob[] {
@@ -201,8 +172,8 @@ export class SqliteJobTx implements JobTx {
     if (status !== undefined) where.push(`phase IN (${phasesOf(status).join(", ")})`);
     if (queue !== undefined) values.push((where.push("queue = ?"), queue));
     if (task !== undefined) values.push((where.push("task = ?"), task));
-    const sql = `SELECT ${columns} FROM jobs WHERE ${where.join(" AND ")} ORDER BY seq DESC LIMIT ?`;
-    return this.#all(sql, ...values, limit).map((row) => this.#jobOf(row));
+    const rows = this.#all(jobSql.where(where.join(" AND ")), ...values, limit);
+    return rows.map((row) => this.#cells.jobOf(row));
   }
 
   endedBy(status: JobStatus, endedByMs: number, limit: number): readonly number[] {
@@ -232,14 +203,23 @@ export class SqliteJobTx implements JobTx {
 
   addDependency(parentSeq: number, childSeq: number): void {
     this.#do("INSERT INTO dependencies VALUES (?, ?)", parentSeq, childSeq);
+    this.#known.depend(parentSeq, childSeq);
   }
 
   childrenOf(seq: number): readonly number[] {
-    return this.#numbers("SELECT child FROM dependencies WHERE parent = ? ORDER BY child", seq);
+    const known = this.#known.linksOf(seq);
+    if (known?.children !== undefined) return [...known.children];
+    const children = this.#numbers(childrenSql, seq);
+    if (known !== undefined) known.children = [...children];
+    return children;
   }
 
   parentsOf(seq: number): readonly number[] {
-    return this.#numbers("SELECT parent FROM dependencies WHERE child = ? ORDER BY parent", seq);
+    const known = this.#known.linksOf(seq);
+    if (known?.parents !== undefined) return [...known.parents];
+    const parents = this.#numbers(parentsSql, seq);
+    if (known !== undefined) known.parents = [...parents];
+    return parents;
   }
 
   addFailure(seq: number, { attempt, error, failedAt, name, code, stack }: AttemptFailure): void {
@@ -247,9 +227,12 @@ export class SqliteJobTx implements JobTx {
       "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)",
       ...[seq, attempt, error, failedAt, name, code, stack],
     );
+    const known = this.#known.linksOf(seq);
+    if (known !== undefined) known.hasNoFailures = false;
   }
 
   failuresOf(seq: number): readonly AttemptFailure[] {
+    if (this.#known.linksOf(seq)?.hasNoFailures === true) return [];
     const rows = this.#all(
       `SELECT attempt, error, failed_at, name, code, stack FROM failures WHERE job = ? ORDER BY rowid`,
       seq,
@@ -416,11 +399,17 @@ export class SqliteJobTx implements JobTx {
   }
 
   #count(queue: string, phase: Phase, change: number): void {
-    const status = statusOf(phase);
-    const key = `${status}:${queue}`;
-    const counted = this.#counted.get(key);
-    if (counted === undefined) this.#counted.set(key, { queue, status, change });
-    else counted.change += change;
+    let counted = this.#counted.get(queue);
+    if (counted === undefined) this.#counted.set(queue, (counted = [0, 0, 0, 0, 0, 0, 0, 0]));
+    counted[phase] = (counted[phase] as number) + change;
+  }
+
+  #saveCounts(queue: string, changes: readonly number[]): void {
+    for (const status of JOB_STATUSES) {
+      let change = 0;
+      for (const phase of phasesOf(status)) change += changes[phase] as number;
+      if (change !== 0) this.#do(countSql, queue, status, change);
+    }
   }
 
   #statement(sql: string): StatementSync {
@@ -451,62 +440,6 @@ export class SqliteJobTx implements JobTx {
 
   #job(sql: string, value: SQLInputValue): JobRow | undefined {
     const row = this.#statement(sql).get(value) as unknown as Row | undefined;
-    return row === undefined ? undefined : this.#jobOf(row);
+    return row === undefined ? undefined : this.#cells.jobOf(row);
   }
-
-  #jobOf(row: Row): JobRow {
-    return {
-      seq: row[0] as number,
-      id: row[1] as string,
-      task: row[2] as string,
-      queue: row[3] as string,
-      priority: row[4] as number,
-      createdMs: row[5] as number,
-      spec: this.#spec(row[6] as string),
-      metadata: row[7] as string | null,
-      notes: row[8] as string | null,
-      uniqueKey: row[9] as string | null,
-      expiresMs: row[10] as number | null,
-      phase: row[11] as Phase,
-      dueMs: row[12] as number,
-      blockers: row[13] as number,
-      attempts: row[14] as number,
-      retriesLeft: row[15] as number,
-      epoch: row[16] as number,
-      owner: row[17] as string | null,
-      isCancelling: row[18] === 1,
-      progress: row[19] as number,
-      startedMs: row[20] as number | null,
-      endedMs: row[21] as number | null,
-      because: row[22] as string | null,
-      root: row[23] as string | null,
-      result: payloadOf(row[24], row[25]),
-      args: payloadOf(row[26], row[27]) as Payload,
-    };
-  }
-
-  // Most jobs of a task are told the same: what they are told is read once. Nobody changes it.
-  #spec(json: string): JobSpec {
-    const known = this.#specs.get(json);
-    if (known !== undefined) return known;
-    if (this.#specs.size > 1_000) this.#specs.clear();
-    const spec = JSON.parse(json) as JobSpec;
-    this.#specs.set(json, spec);
-    return spec;
-  }
-}
-
-function payloadCells(payload: Payload | null): readonly [Uint8Array | null, number | null] {
-  if (payload === null) return [null, null];
-  return payload.kind === "inline" ? [payload.bytes, null] : [null, payload.blocks];
-}
-
-function payloadOf(
-  bytes: SQLInputValue | undefined,
-  blocks: SQLInputValue | undefined,
-): Payload | null {
-  if (blocks != null) return { kind: "blocks", blocks: blocks as number };
-  if (bytes == null) return null;
-  assert(bytes instanceof Uint8Array, "a payload is bytes");
-  return { kind: "inline", bytes };
 }
