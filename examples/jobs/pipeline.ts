@@ -7,9 +7,9 @@ import { declare, type Tasks } from "./tasks.ts";
 
 /** The jobs of one run. */
 export interface PipelineJobs {
-  readonly extract: QueuedJob<unknown>;
-  readonly byMonth: QueuedJob<unknown>;
-  readonly byKind: QueuedJob<unknown>;
+  readonly extract: QueuedJob;
+  readonly byMonth: QueuedJob;
+  readonly byKind: QueuedJob;
   readonly load: QueuedJob<number>;
 }
 

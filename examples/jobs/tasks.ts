@@ -6,7 +6,7 @@ import { parse } from "csv-parse/sync";
 import type { JobQueue, QueuedTask } from "selvage";
 
 /** One day of Seattle's weather. */
-export interface Day {
+interface Day {
   readonly date: string;
   readonly temp_max: number;
   readonly precipitation: number;
@@ -14,9 +14,9 @@ export interface Day {
 }
 
 /** What the first transform makes: a month, its days, and its mean of the daily highs in °C. */
-export type Month = readonly [month: string, days: number, meanHigh: number];
+type Month = readonly [month: string, days: number, meanHigh: number];
 /** What the second one makes: a kind of weather, its days, and their rain in mm. */
-export type Kind = readonly [weather: string, days: number, rain: number];
+type Kind = readonly [weather: string, days: number, rain: number];
 
 /** The declared tasks. */
 export interface Tasks {

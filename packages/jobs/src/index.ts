@@ -42,7 +42,13 @@ export type {
   JobModuleBody,
 } from "./queue/job-body.ts";
 export { JobQueue } from "./queue/job-queue.ts";
-export type { JobPurge, JobQuery, JobStats, QueueLimits, WorkerInfo } from "./queue/job-queue.ts";
+export type {
+  JobPurge,
+  JobQuery,
+  JobStats,
+  QueueLimits,
+  WorkerInfo,
+} from "./queue/queue-queries.ts";
 export { JOB_STATUSES, phasesOf, PHASES, statusOf } from "./queue/job-record.ts";
 export type {
   AttemptFailure,

@@ -214,22 +214,19 @@ describe("failure", () => {
   });
 });
 
-describe("(d) no dependent is left waiting", () => {
-  const chain = async (
-    rig: Rig,
-    queue: JobQueue,
-    options: object = {},
-  ): Promise<QueuedJob<unknown>[]> => {
-    const task = queue.task("link", async (ctx) => {
-      await new Promise<void>((_, reject) =>
-        ctx.signal.addEventListener("abort", () => reject(new Error("stopped"))),
-      );
-    });
-    const first = await rig.pump(task.enqueue([], options));
-    const second = await rig.pump(task.enqueue([], { dependsOn: first }));
-    return [first, second, await rig.pump(task.enqueue([], { dependsOn: [second, first] }))];
-  };
+/** Three jobs, each of which waits for the ones before it. */
+async function chain(rig: Rig, queue: JobQueue, options: object = {}): Promise<QueuedJob[]> {
+  const task = queue.task("link", async (ctx) => {
+    await new Promise<void>((_, reject) =>
+      ctx.signal.addEventListener("abort", () => reject(new Error("stopped"))),
+    );
+  });
+  const first = await rig.pump(task.enqueue([], options));
+  const second = await rig.pump(task.enqueue([], { dependsOn: first }));
+  return [first, second, await rig.pump(task.enqueue([], { dependsOn: [second, first] }))];
+}
 
+describe("(d) no dependent is left waiting", () => {
   it("when a running parent is cancelled", async () => {
     const rig = new Rig();
     const queue = rig.open();

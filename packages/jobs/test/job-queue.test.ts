@@ -2,6 +2,10 @@ import { from, NonRetryableError, type JobContext, type StandardSchema } from "@
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { gate, Rig } from "./queue-rig.ts";
 
+function boom(): never {
+  throw new Error("boom");
+}
+
 describe("a job", () => {
   it("runs with its arguments, and what it returns is its result, with its type", async () => {
     const rig = new Rig();
@@ -87,17 +91,17 @@ describe("a job", () => {
   it("says in result() why there is none: too early, dead, cancelled, purged", async () => {
     const rig = new Rig();
     const queue = rig.open({ defaultRetries: 0 });
-    const boom = queue.task("boom", async () => {
+    const failing = queue.task("boom", async () => {
       throw new Error("boom");
     });
-    const waiting = await rig.pump(boom.enqueue([], { delayMs: 5_000 }));
+    const waiting = await rig.pump(failing.enqueue([], { delayMs: 5_000 }));
     await expect(rig.pump(waiting.result({ timeoutMs: 0 }))).rejects.toMatchObject({
       code: "TIMED_OUT",
     });
     await expect(rig.pump(waiting.result({ timeoutMs: 300 }))).rejects.toMatchObject({
       code: "TIMED_OUT",
     });
-    const job = await rig.pump(boom.enqueue([]));
+    const job = await rig.pump(failing.enqueue([]));
     queue.runWorker();
     await expect(rig.pump(job.result())).rejects.toMatchObject({
       code: "EXHAUSTED",
@@ -325,9 +329,6 @@ describe("retries", () => {
     const rig = new Rig();
     const queue = rig.open({ defaultRetries: 1 });
     const quick = { backoff: { baseMs: 1 } };
-    const boom = (): never => {
-      throw new Error("boom");
-    };
     const jobs = await rig.pump(
       Promise.all([
         queue.task("zero", { ...quick, retries: 0 }, boom).enqueue([]),

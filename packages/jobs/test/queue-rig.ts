@@ -21,7 +21,7 @@ function refuse(): never {
 }
 
 /** The ports of a virtual host. */
-export function queuePorts(host: VirtualHost): JobQueuePorts {
+function queuePorts(host: VirtualHost): JobQueuePorts {
   return {
     clock: host.clock,
     monotonicMs: () => host.nowMs,
@@ -80,7 +80,7 @@ export class Rig {
   }
 
   /** Waits until a job has ended and returns its status. */
-  async statusOf(job: QueuedJob<unknown>): Promise<string> {
+  async statusOf(job: QueuedJob): Promise<string> {
     await this.pump(job.result({ timeoutMs: 500_000 }).catch(() => {}));
     return job.status;
   }

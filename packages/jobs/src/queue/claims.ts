@@ -6,7 +6,7 @@ import { Allowance, type RateLimit } from "./rate-limit.ts";
 import { payloadBytes, tell, type Turn } from "./turn.ts";
 
 /** A task, as far as claiming goes. */
-export interface ClaimableTask {
+interface ClaimableTask {
   readonly name: string;
   /** Most of its jobs that run at a time, in all processes. */
   readonly maxConcurrent: number;
@@ -164,7 +164,7 @@ function take(turn: Turn, seq: number, owner: string): Claim {
   for (const { jobs } of job.spec.inputs ?? [])
     for (const id of jobs) {
       const result = tx.jobById(id)?.result;
-      const bytes = result == null ? result : payloadBytes(tx, result);
+      const bytes = result === undefined || result === null ? result : payloadBytes(tx, result);
       if (bytes !== undefined) results.set(id, bytes);
     }
   return { seq, owner, epoch, job, args: payloadBytes(tx, job.args), results };

@@ -7,16 +7,15 @@ import type { JobBody } from "./job-body.ts";
 import {
   JOB_STATUSES,
   type CronRow,
-  type JobStatus,
   type QueueRow,
   type StatusCount,
-  type WorkerRow,
 } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { JobWorker } from "./job-worker.ts";
 import { cancel, enqueue, forget, type JobRequest } from "./lifecycle.ts";
 import { QueueCore, type DeclaredTask } from "./queue-core.ts";
 import type { JobQueueEvent } from "./queue-events.ts";
+import type { JobPurge, JobQuery, JobStats, QueueLimits, WorkerInfo } from "./queue-queries.ts";
 import {
   checkCount,
   checkMs,
@@ -36,43 +35,6 @@ import { parseRate } from "./rate-limit.ts";
 import { encodeArgs, requestOf } from "./request.ts";
 import { purgeEnded } from "./retention.ts";
 import { payloadBytes } from "./turn.ts";
-
-/** How many jobs there are of each status. */
-export type JobStats = Readonly<Record<JobStatus, number>>;
-
-/** Which jobs to list: newest first. */
-export interface JobQuery {
-  readonly status?: JobStatus;
-  readonly queue?: string;
-  readonly taskName?: string;
-  /** Jobs made before this one, for the next page. */
-  readonly before?: string;
-  /** Default 100. */
-  readonly limit?: number;
-}
-
-/** Limits of a queue, for all processes. `null` lifts one. */
-export interface QueueLimits {
-  /** Most of its jobs that run at a time. */
-  readonly maxConcurrent?: number | null;
-  /** How many of its jobs may start in a time: `"10/s"`, `"100/m"`, `"5/h"`. */
-  readonly rateLimit?: string | null;
-}
-
-/** What a purge is to forget. */
-export interface JobPurge {
-  /** Which jobs: of these statuses. Default: complete, cancelled and failed ones. */
-  readonly statuses?: readonly JobStatus[];
-  /** Ended at least so long ago. Default 0. */
-  readonly olderThanMs?: number;
-  /** Only says what would go. */
-  readonly dryRun?: boolean;
-}
-
-/** A worker of some process. */
-export interface WorkerInfo extends Omit<WorkerRow, "beats"> {
-  readonly running: number;
-}
 
 /** How many jobs one transaction of a purge forgets. */
 const purgedMax = 500;
@@ -226,7 +188,7 @@ export class JobQueue implements AsyncDisposable {
       set: tx.queues(),
     }));
     const names = new Set([...counts.map(({ queue }) => queue), ...set.map(({ name }) => name)]);
-    return [...names].sort().map((name) => {
+    return [...names].toSorted().map((name) => {
       const row = set.find((one) => one.name === name) ?? unset(name);
       const stats = countsOf(counts, name);
       return { ...row, stats };
@@ -309,8 +271,10 @@ export class JobQueue implements AsyncDisposable {
   /** Sets limits of a queue, which hold over all processes. @throws FabricError `INVALID_ARGUMENT`. */
   async limit(queue: string, limits: QueueLimits): Promise<void> {
     const { maxConcurrent, rateLimit } = limits;
-    if (maxConcurrent != null) checkCount("maxConcurrent", maxConcurrent, 1);
-    const rate = rateLimit == null ? undefined : parseRate("rateLimit", rateLimit);
+    if (maxConcurrent !== undefined && maxConcurrent !== null)
+      checkCount("maxConcurrent", maxConcurrent, 1);
+    const rate =
+      rateLimit === undefined || rateLimit === null ? undefined : parseRate("rateLimit", rateLimit);
     await this.#setQueue(queue, (row) => ({
       ...row,
       maxConcurrent: maxConcurrent === undefined ? row.maxConcurrent : maxConcurrent,
@@ -324,7 +288,7 @@ export class JobQueue implements AsyncDisposable {
   /** Schedules, by name. */
   async crons(): Promise<readonly Omit<CronRow, "args">[]> {
     const rows = await this.#core.look((tx) => tx.crons());
-    return rows.map(({ args: _, ...row }) => row);
+    return rows.map(({ args: _args, ...row }) => row);
   }
 
   /** Ends a schedule. False when there is none of this name. */
@@ -338,7 +302,7 @@ export class JobQueue implements AsyncDisposable {
     return this.#core.look((tx) =>
       tx
         .workers()
-        .map(({ beats: _, ...row }) => ({ ...row, running: tx.runningOf(row.id).length })),
+        .map(({ beats: _beats, ...row }) => ({ ...row, running: tx.runningOf(row.id).length })),
     );
   }
 

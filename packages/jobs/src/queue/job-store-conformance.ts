@@ -205,7 +205,7 @@ const jobScenarios: Readonly<Record<string, Scenario>> = {
         { id: "c", phase: PHASES.running, owner: "v" },
         { id: "d", phase: PHASES.running, owner: "w", isCancelling: true, queue: "p" },
       ]) as [number, number, number, number];
-      const sorted = [...tx.runningOf("w")].sort((a, b) => a - b);
+      const sorted = [...tx.runningOf("w")].toSorted((a, b) => a - b);
       expectSame("of the worker", sorted, [mine, ended, asked]);
       expectSame("asked", tx.cancellingOf("w"), [asked]);
       expectSame(
@@ -249,7 +249,9 @@ const jobScenarios: Readonly<Record<string, Scenario>> = {
   "counts follow every change": async (store) => {
     const counts = (): Promise<unknown> =>
       store.look((tx) =>
-        [...tx.counts()].map(({ queue, status, count }) => `${queue} ${status} ${count}`).sort(),
+        [...tx.counts()]
+          .map(({ queue, status, count }) => `${queue} ${status} ${count}`)
+          .toSorted(),
       );
     const seqs = await store.transact((tx) =>
       insertAll(tx, [{ id: "a" }, { id: "b" }, { id: "c", queue: "p" }]),
@@ -418,10 +420,10 @@ const restScenarios: Readonly<Record<string, Scenario>> = {
       );
     });
   },
-  "another handle finds all of it": async (store, { reopen }) => {
-    if (reopen === undefined) return;
+  "another handle finds all of it": async (store, subject) => {
+    if (subject.reopen === undefined) return;
     const seq = await store.transact((tx) => tx.insertJob(draft({ metadata: "m" })));
-    const other = await reopen(store);
+    const other = await subject.reopen(store);
     try {
       expectSame("job", await other.look((tx) => tx.jobAt(seq)?.metadata), "m");
       await other.transact((tx) => save(tx, seq, { phase: PHASES.running, owner: "w" }));

@@ -231,7 +231,7 @@ export function cancel(turn: Turn, job: JobRow, because = "cancelled"): Cancella
 }
 
 /** Ends a job in another way than with a result, and with it all that waits for it. */
-export function end(turn: Turn, job: JobRow, phase: Phase, because: string): void {
+function end(turn: Turn, job: JobRow, phase: Phase, because: string): void {
   job.because = because;
   job.owner = null;
   job.isCancelling = false;
@@ -369,7 +369,8 @@ function fanIn(turn: Turn, fan: JobRow): readonly unknown[] {
 }
 
 function valueOf(turn: Turn, job: JobRow | undefined): unknown {
-  const bytes = job?.result == null ? undefined : payloadBytes(turn.tx, job.result);
+  const result = job?.result;
+  const bytes = result === undefined || result === null ? undefined : payloadBytes(turn.tx, result);
   if (job === undefined || bytes === undefined)
     throw new FabricError("NOT_FOUND", "The result of a job that this one depends on is gone", {});
   return bytes.length === 0 ? undefined : turn.codec.decode(bytes);

@@ -93,7 +93,7 @@ class MemoryTx implements JobTx {
       const result = work(this);
       return { result, writes: this.writes };
     } catch (thrown) {
-      for (const undo of this.#undo.reverse()) undo();
+      for (const undo of this.#undo.toReversed()) undo();
       throw thrown;
     } finally {
       this.#undo = [];
@@ -177,8 +177,8 @@ class MemoryTx implements JobTx {
 
   nextTimeMs(): number | undefined {
     const due = this.#delayed.first(1)[0]?.dueMs ?? Infinity;
-    const expires = this.#expiring.first(1)[0]?.expiresMs ?? Infinity;
-    const next = Math.min(due, expires);
+    const expiry = this.#expiring.first(1)[0]?.expiresMs ?? Infinity;
+    const next = Math.min(due, expiry);
     return next === Infinity ? undefined : next;
   }
 
@@ -201,7 +201,7 @@ class MemoryTx implements JobTx {
   list({ status, queue, task, beforeSeq = Infinity, limit }: JobFilter): readonly JobRow[] {
     const phases = status === undefined ? undefined : new Set(phasesOf(status));
     const found: JobRow[] = [];
-    const seqs = [...this.#jobs.keys()].sort((a, b) => b - a);
+    const seqs = [...this.#jobs.keys()].toSorted((a, b) => b - a);
     for (const seq of seqs) {
       if (found.length === limit) break;
       const { row } = this.#kept(seq);
@@ -221,7 +221,7 @@ class MemoryTx implements JobTx {
   }
 
   cancelledBy(rootId: string): readonly number[] {
-    return [...(this.#roots.get(rootId) ?? [])].sort((a, b) => a - b);
+    return [...(this.#roots.get(rootId) ?? [])].toSorted((a, b) => a - b);
   }
 
   counts(): readonly StatusCount[] {
@@ -240,11 +240,11 @@ class MemoryTx implements JobTx {
   }
 
   childrenOf(seq: number): readonly number[] {
-    return [...(this.#jobs.get(seq)?.children ?? [])].sort((a, b) => a - b);
+    return [...(this.#jobs.get(seq)?.children ?? [])].toSorted((a, b) => a - b);
   }
 
   parentsOf(seq: number): readonly number[] {
-    return [...(this.#jobs.get(seq)?.parents ?? [])].sort((a, b) => a - b);
+    return [...(this.#jobs.get(seq)?.parents ?? [])].toSorted((a, b) => a - b);
   }
 
   addFailure(seq: number, failure: AttemptFailure): void {

@@ -117,9 +117,13 @@ export interface JobQueuePorts {
   /** A new `AbortController`. */
   abortSource(): JobAbortSource;
   /** Starts to say that a worker is alive. Absent: the queue does so itself, whenever its loop turns. */
-  keep?(store: JobStore, keeping: Keeping): ClaimKeeper;
+  readonly keep?: (store: JobStore, keeping: Keeping) => ClaimKeeper;
   /** When an expression of cron fires next after `afterMs`. @throws on one that is none. Absent: no cron. */
-  cronNextMs?(expression: string, timeZone: string, afterMs: number): number | undefined;
+  readonly cronNextMs?: (
+    expression: string,
+    timeZone: string,
+    afterMs: number,
+  ) => number | undefined;
   /** Opens the fabric by which arguments reach worker threads. */
   openFabric(memoryBytes: number): Fabric;
   /** Opens the threads for tasks that are modules. */

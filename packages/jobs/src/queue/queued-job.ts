@@ -177,7 +177,7 @@ export class QueuedJob<R = unknown> {
   }
 }
 
-function ended(job: QueuedJob<unknown>, code: FabricErrorCode, what: string): FabricError {
+function ended(job: QueuedJob, code: FabricErrorCode, what: string): FabricError {
   const { id, taskName, status } = job;
   return new FabricError(code, `The job ${id} of "${taskName}" ${what}`, {
     job: id,

@@ -1,12 +1,12 @@
 /** A declared task: what makes its jobs. */
 import type { EnqueueOptions } from "./queue-options.ts";
-import { From, type Given, type ResultOf } from "./combine.ts";
+import type { Given, ResultOf } from "./combine.ts";
 import type { QueuedJob } from "./queued-job.ts";
 
 /** What a task asks of its queue. */
 export interface TaskHome {
-  enqueue(task: string, jobs: readonly JobWanted[]): Promise<readonly QueuedJob<unknown>[]>;
-  fanOut(task: string, items: string, options: EnqueueOptions): Promise<QueuedJob<unknown>>;
+  enqueue(task: string, jobs: readonly JobWanted[]): Promise<readonly QueuedJob[]>;
+  fanOut(task: string, items: string, options: EnqueueOptions): Promise<QueuedJob>;
   cron(task: string, cron: CronWanted): Promise<void>;
 }
 
@@ -87,9 +87,4 @@ export class QueuedTask<A extends readonly unknown[], R> {
     const { name = this.name, args = [], timeZone = "UTC", queue } = options;
     await this.#home.cron(this.name, { name, expression, timeZone, args, queue });
   }
-}
-
-/** True for an argument that is made of results. */
-export function isFrom(value: unknown): value is From<unknown> {
-  return value instanceof From;
 }

@@ -27,7 +27,7 @@ type Told<E> = E extends JobQueueJobEvent ? Omit<E, keyof JobEventBase> : never;
 
 /** Notes an event of a job. */
 export function tell(turn: Turn, job: JobRow, event: Told<JobQueueJobEvent>): void {
-  turn.told.push({ ...event, ...eventBase(job, turn.nowMs) } as JobQueueEvent);
+  turn.told.push({ ...event, ...eventBase(job, turn.nowMs) });
 }
 
 /** Puts bytes where they belong, in this transaction. */

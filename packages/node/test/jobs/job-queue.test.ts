@@ -26,7 +26,7 @@ async function open(path: string = newPath(), options: JobQueueOptions = {}): Pr
   return queue;
 }
 
-async function ended(job: QueuedJob<unknown>): Promise<QueuedJob<unknown>> {
+async function ended(job: QueuedJob): Promise<QueuedJob> {
   await job.result().catch(() => {});
   return job;
 }
@@ -107,7 +107,7 @@ describe("tasks that are modules", () => {
 
   it("run on threads, with their arguments, their context and their result", async () => {
     const queue = await open();
-    const task = queue.task<[string], unknown>("far", {}, module);
+    const task = queue.task<[string]>("far", {}, module);
     const job = await task.enqueue(["fine"], { metadata: "m" });
     queue.runWorker();
     expect(await job.result()).toEqual({
@@ -123,7 +123,7 @@ describe("tasks that are modules", () => {
   it("poison ends as dead letters, and costs no other job: exit, out of memory, a loop without end, a throw", async () => {
     const queue = await open(undefined, { defaultRetries: 1, graceMs: 50, concurrency: 4 });
     const backoff = { baseMs: 1 };
-    const task = queue.task<[string], unknown>("far", { backoff, timeoutMs: 20_000 }, module);
+    const task = queue.task<[string]>("far", { backoff, timeoutMs: 20_000 }, module);
     const jobs = await task.enqueueMany([["exit"], ["memory"], ["throw"]]);
     const loop = await task.enqueue(["loop"], { timeoutMs: 300 });
     const fine = await Promise.all([task.enqueue(["fine"]), task.enqueue(["fine"])]);
@@ -140,7 +140,7 @@ describe("tasks that are modules", () => {
 
   it("without a timeout, a loop without end loses its claim by its silence", async () => {
     const queue = await open(undefined, { defaultRetries: 0, leaseMs: 1_000, pollMs: 100 });
-    const task = queue.task<[string], unknown>("far", { timeoutMs: 0 }, module);
+    const task = queue.task<[string]>("far", { timeoutMs: 0 }, module);
     const job = await task.enqueue(["loop"]);
     queue.runWorker();
     await ended(job);
@@ -149,7 +149,7 @@ describe("tasks that are modules", () => {
 
   it("are told to stop when their job is cancelled", async () => {
     const queue = await open();
-    const task = queue.task<[string], unknown>("far", {}, module);
+    const task = queue.task<[string]>("far", {}, module);
     const job = await task.enqueue(["wait"]);
     const started = new Promise<void>((resolve) => {
       queue.onEvent(({ type }) => void (type === "started" && resolve()));

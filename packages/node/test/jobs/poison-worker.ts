@@ -1,6 +1,7 @@
 /** A job's module that does what its argument says. */
 import type { JobBodyContext } from "@selvage/jobs";
 
+// oxlint-disable-next-line import/no-default-export -- what a job's module gives is its default export.
 export default async function poison(ctx: JobBodyContext, how: string): Promise<unknown> {
   if (how === "exit") process.exit(7);
   if (how === "loop") for (;;);

@@ -81,7 +81,7 @@ describe("SqliteJobStore", () => {
     store.watch(resolve);
     const other = new SqliteJobStore(path);
     await other.transact((tx) => tx.putBucket({ name: "b", tokens: 1, atMs: 1 }));
-    await told;
+    await expect(told).resolves.toBeUndefined();
     await other.close();
     await store.close();
   });
