@@ -1,8 +1,12 @@
 import { spawn } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The repository's folder, without a slash at its end. */
 export const ROOT: string = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
+
+/** Where Node keeps what it compiled: a program that starts from sources then starts in a third of the time. */
+export const COMPILED: string = join(ROOT, ".cache", "compiled");
 
 export interface CommandOptions {
   readonly cwd?: string;
@@ -28,7 +32,7 @@ export async function command(
   const child = spawn(program, args, {
     cwd,
     // What a check says is read in logs.
-    env: { ...process.env, NO_COLOR: "1", ...env },
+    env: { NODE_COMPILE_CACHE: COMPILED, ...process.env, NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
     timeout: timeoutMs,
     killSignal: "SIGKILL",

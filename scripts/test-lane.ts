@@ -1,4 +1,5 @@
 import type { ViteUserConfig } from "vitest/config";
+import { COMPILED } from "./command.ts";
 
 const SOAK_FILES = "test/soak/**/*.test.ts";
 /**
@@ -45,7 +46,8 @@ export function testLane({ source, soak = false }: TestLane): ViteUserConfig {
       maxWorkers: soak ? 1 : 2,
       // Workers that a test starts are Node's own, not vitest's: they must resolve as the test does.
       execArgv: [...conditions.map((name) => `--conditions=${name}`), "--expose-gc"],
-      env: soak ? { SELVAGE_SOAK: "1" } : {},
+      // The processes and threads that tests start are many, and start from sources.
+      env: { NODE_COMPILE_CACHE: COMPILED, ...(soak ? { SELVAGE_SOAK: "1" } : {}) },
       testTimeout: soak ? HOUR_MS : TEST_MS,
       hookTimeout: TEST_MS,
     },

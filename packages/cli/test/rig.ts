@@ -12,9 +12,6 @@ const conditions = process.execArgv.filter((flag) => flag.startsWith("--conditio
 const file = conditions.length > 0 ? "../src/main.ts" : "../dist/main.js";
 const main = fileURLToPath(new URL(file, import.meta.url));
 
-// Starting from the sources is a second of work, a quarter of it with what was compiled before.
-const compiled = fileURLToPath(new URL("../../../.cache/compiled", import.meta.url));
-
 /** How a command ended, and what it said. */
 export interface Ended {
   readonly code: number | null;
@@ -34,7 +31,7 @@ export interface Running {
 export function start(args: readonly string[], cwd?: string): Running {
   const child = spawn(process.execPath, [...conditions, main, ...args], {
     cwd,
-    env: { ...process.env, NO_COLOR: "1", NODE_COMPILE_CACHE: compiled },
+    env: { ...process.env, NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const said = { stdout: "", stderr: "" };
