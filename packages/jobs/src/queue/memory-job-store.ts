@@ -386,7 +386,7 @@ class MemoryTx implements JobTx {
     this.#count(row, 1);
     if (phase === PHASES.ready) getOr(this.#ready, keyOf(queue, task), readyRows).add(row);
     if (phase === PHASES.delayed) this.#delayed.add(row);
-    if (expires(row)) this.#expiring.add(row);
+    if (canExpire(row)) this.#expiring.add(row);
     if (phase <= PHASES.running && uniqueKey !== null) this.#keys.set(uniqueKey, seq);
     if (phase > PHASES.running) getOr(this.#ended, statusOf(phase), endedRows).add(row);
     if (row.owner !== null) this.#owned.set(seq, row);
@@ -399,7 +399,7 @@ class MemoryTx implements JobTx {
     this.#count(row, -1);
     if (phase === PHASES.ready) this.#ready.get(keyOf(queue, task))?.delete(row);
     if (phase === PHASES.delayed) this.#delayed.delete(row);
-    if (expires(row)) this.#expiring.delete(row);
+    if (canExpire(row)) this.#expiring.delete(row);
     if (uniqueKey !== null && this.#keys.get(uniqueKey) === seq) this.#keys.delete(uniqueKey);
     if (phase > PHASES.running) this.#ended.get(statusOf(phase))?.delete(row);
     this.#owned.delete(seq);
@@ -435,7 +435,7 @@ function keyOf(queue: string, what: string): string {
 }
 
 // One that has begun does not expire while it waits to be tried again.
-function expires({ phase, startedMs, expiresMs }: JobRow): boolean {
+function canExpire({ phase, startedMs, expiresMs }: JobRow): boolean {
   return phase < PHASES.running && startedMs === null && expiresMs !== null;
 }
 
