@@ -6,6 +6,7 @@ import { edgeMutants } from "./mutants/edge-mutants.ts";
 import { fabricMutants } from "./mutants/fabric-mutants.ts";
 import { failoverMutants } from "./mutants/failover-mutants.ts";
 import { interleavingsMutants } from "./mutants/interleavings-mutants.ts";
+import { jobsMutants } from "./mutants/jobs-mutants.ts";
 import { resumeMutants } from "./mutants/resume-mutants.ts";
 import { stagesMutants } from "./mutants/stages-mutants.ts";
 import type { Mutant } from "./mutants/mutant.ts";
@@ -23,4 +24,5 @@ export const mutants: readonly Mutant[] = [
   ...interleavingsMutants,
   ...resumeMutants,
   ...stagesMutants,
+  ...jobsMutants,
 ];
