@@ -121,6 +121,28 @@ describe("a replay", () => {
   });
 });
 
+test("a replay revives no fan of which an item was purged meanwhile", async () => {
+  const rig = new Rig();
+  const queue = rig.open();
+  const list = queue.task("list", () => [1, 2]);
+  const half = queue.task("half", once, ({ attempt }, item: number) => {
+    if (item === 2 && attempt === 1) throw new Error("no");
+    return item / 2;
+  });
+  const fan = await half.fanOut(await list.enqueue([]));
+  const worker = queue.runWorker();
+  expect(await rig.statusOf(fan)).toBe("cancelled");
+  const [done] = await queue.listJobs({ taskName: "half", status: "complete" });
+  await rig.pump(queue.purgeJob(done?.id ?? ""));
+  const [letter] = await queue.deadLetters();
+  const item = await rig.pump(queue.replay(letter?.id ?? ""));
+  expect(await rig.statusOf(item)).toBe("complete");
+  await fan.refresh();
+  expect(fan.status).toBe("cancelled");
+  await rig.pump(worker.stop());
+  await rig.pump(queue.close());
+});
+
 test("a job whose input was purged before it began fails, and is not run with nothing", async () => {
   const rig = new Rig();
   const queue = rig.open();

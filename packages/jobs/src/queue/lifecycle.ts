@@ -249,11 +249,12 @@ export function forget(turn: Turn, job: JobRow): void {
 }
 
 // What was cancelled for another's sake, and waited for this one too, would come back without having waited, or without its result.
-function barRevival({ tx }: Turn, { id, seq, phase }: JobRow): void {
+function barRevival({ tx }: Turn, { id, seq, phase, spec }: JobRow): void {
   for (const child of tx.childrenOf(seq)) {
     const job = tx.jobAt(child);
     if (job?.phase !== PHASES.cancelled || job.root === null) continue;
-    if (phase === PHASES.complete && !inputsOf(job.spec).includes(id)) continue;
+    const isItem = spec.item !== undefined && job.spec.fan !== undefined;
+    if (phase === PHASES.complete && !isItem && !inputsOf(job.spec).includes(id)) continue;
     job.root = null;
     tx.saveJob(job, job.phase);
   }
