@@ -136,7 +136,19 @@ class Asking {
   async replay(): Promise<void> {
     const letters = await this.#queue.deadLetters({ limit: 6 });
     const dead = letters.filter(({ taskName }) => taskName !== "poison");
-    if (dead.length > 0) await this.#queue.replay(this.#random.pick(dead).id);
+    if (dead.length === 0) return;
+    const { id } = this.#random.pick(dead);
+    if (this.#random.chance(1, 3)) await this.#forgetBeside(id);
+    await this.#queue.replay(id);
+  }
+
+  // What a job that the replay would revive has waited for, beside.
+  async #forgetBeside(id: string): Promise<void> {
+    const dependents = (await this.#queue.getJob(id))?.dependents ?? [];
+    if (dependents.length === 0) return;
+    const waiting = await this.#queue.getJob(this.#random.pick(dependents));
+    const others = (waiting?.dependencies ?? []).filter((other) => other !== id);
+    if (others.length > 0) await this.#queue.purgeJob(this.#random.pick(others));
   }
 
   async purge(): Promise<void> {
