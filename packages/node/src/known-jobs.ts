@@ -16,13 +16,17 @@ export interface Links {
 
 interface Known extends Links {
   row: JobRow;
+  hasEnded: boolean;
 }
 
 /** Keeps copies, and gives copies: who changes one changes nothing here. Holds at most some 10 MB. */
 export class KnownJobs {
-  readonly #live = new Map<number, Known>();
-  readonly #ended = new Map<number, Known>();
+  readonly #jobs = new Map<number, Known>();
   readonly #seqs = new Map<string, number>();
+  // Those that have ended, in a circle: one more takes the place of the oldest.
+  #ended: (Known | undefined)[] = [];
+  #endedAt = 0;
+  #live = 0;
   #version = -1;
 
   /** Forgets all that was known as of another version of the file. */
@@ -33,14 +37,16 @@ export class KnownJobs {
   }
 
   clear(): void {
-    this.#live.clear();
-    this.#ended.clear();
+    this.#jobs.clear();
     this.#seqs.clear();
+    this.#ended = [];
+    this.#endedAt = 0;
+    this.#live = 0;
   }
 
   at(seq: number): JobRow | undefined {
-    const known = this.#known(seq);
-    return known === undefined ? undefined : copyOf(known.row);
+    const known = this.#jobs.get(seq);
+    return known === undefined ? undefined : { ...known.row };
   }
 
   byId(id: string): JobRow | undefined {
@@ -49,66 +55,68 @@ export class KnownJobs {
   }
 
   linksOf(seq: number): Links | undefined {
-    return this.#known(seq);
+    return this.#jobs.get(seq);
   }
 
   /** Takes a job that nothing depends on yet, nor it on anything. */
   putNew(row: JobRow): void {
-    this.#add({ row: copyOf(row), parents: [], children: [], hasNoFailures: true });
+    this.#add({ row, parents: [], children: [], hasNoFailures: true, hasEnded: false });
   }
 
   /** Takes a row as it is now, and gives it back. */
   put<T extends JobRow | undefined>(row: T): T {
     if (row === undefined) return row;
-    const known = this.#known(row.seq);
+    const known = this.#jobs.get(row.seq);
     if (known === undefined) {
       const links = { parents: undefined, children: undefined, hasNoFailures: false };
-      this.#add({ row: copyOf(row), ...links });
+      this.#add({ row: { ...row }, ...links, hasEnded: false });
       return row;
     }
-    const was = known.row.phase;
-    known.row = copyOf(row);
-    if (isOver(was) !== isOver(row.phase)) {
-      this.#drop(known);
-      this.#add(known);
-    }
+    known.row = { ...row };
+    const isOver = isEnd(row);
+    // A replayed one is read again: few are.
+    if (known.hasEnded && !isOver) this.clear();
+    else if (weightOf(row) > weightMax) this.#drop(known);
+    else if (isOver && !known.hasEnded) this.#end(known);
     return row;
   }
 
   /** A job depends on another one now. */
   depend(parentSeq: number, childSeq: number): void {
-    const parent = this.#known(parentSeq);
-    const child = this.#known(childSeq);
+    const parent = this.#jobs.get(parentSeq);
+    const child = this.#jobs.get(childSeq);
     if (parent !== undefined) parent.children = withNext(parent.children, childSeq);
     if (child !== undefined) child.parents = withNext(child.parents, parentSeq);
   }
 
-  #known(seq: number): Known | undefined {
-    return this.#live.get(seq) ?? this.#ended.get(seq);
-  }
-
   #add(known: Known): void {
     const { row } = known;
-    if (weightOf(row) > weightMax) return;
-    if (isOver(row.phase)) {
-      const [oldest] = this.#ended.size < endedMax ? [] : this.#ended.values();
-      if (oldest !== undefined) this.#drop(oldest);
-      this.#ended.set(row.seq, known);
-      // The first ones are kept: they are claimed first.
-    } else if (this.#live.size < liveMax) this.#live.set(row.seq, known);
-    else return;
+    // The first ones are kept: they are claimed first.
+    if (this.#live >= liveMax || weightOf(row) > weightMax) return;
+    this.#live++;
+    this.#jobs.set(row.seq, known);
     this.#seqs.set(row.id, row.seq);
+    if (isEnd(row)) this.#end(known);
   }
 
-  #drop({ row: { seq, id } }: Known): void {
-    this.#live.delete(seq);
-    this.#ended.delete(seq);
-    this.#seqs.delete(id);
+  #drop(known: Known): void {
+    if (known.hasEnded) return this.clear();
+    this.#live--;
+    this.#jobs.delete(known.row.seq);
+    this.#seqs.delete(known.row.id);
   }
-}
 
-function isOver(phase: JobRow["phase"]): boolean {
-  return phase > PHASES.running;
+  #end(known: Known): void {
+    known.hasEnded = true;
+    this.#live--;
+    const oldest = this.#ended[this.#endedAt]?.row;
+    if (oldest !== undefined) {
+      this.#jobs.delete(oldest.seq);
+      this.#seqs.delete(oldest.id);
+    }
+    this.#ended[this.#endedAt] = known;
+    this.#endedAt = (this.#endedAt + 1) % endedMax;
+  }
 }
 
 // In the order of their numbers, as the store has them; not known any more where that is not their order.
@@ -129,6 +137,6 @@ function bytesOf(payload: Payload | null): number {
   return payload?.kind === "inline" ? payload.bytes.length : 0;
 }
 
-function copyOf(row: JobRow): JobRow {
-  return { ...row };
+function isEnd({ phase }: JobRow): boolean {
+  return phase > PHASES.running;
 }

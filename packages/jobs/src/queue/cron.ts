@@ -35,11 +35,21 @@ function fire(turn: Turn, core: QueueCore, cron: CronRow): number {
   return nextMs;
 }
 
-/** What a job is told once and for all, of a task's options. */
-export function specOf(
-  backoff: Partial<Omit<JobSpec, "timeoutMs">> | undefined,
-  timeoutMs: number,
-): JobSpec {
+type Backoff = Partial<Omit<JobSpec, "timeoutMs">>;
+
+const specs = new WeakMap<Backoff, JobSpec>();
+
+/** What a job is told once and for all, of a task's options: one object for all of its jobs, which a store need say but once. */
+export function specOf(backoff: Backoff | undefined, timeoutMs: number): JobSpec {
+  if (backoff === undefined) return newSpec(backoff, timeoutMs);
+  const known = specs.get(backoff);
+  if (known?.timeoutMs === timeoutMs) return known;
+  const made = newSpec(backoff, timeoutMs);
+  specs.set(backoff, made);
+  return made;
+}
+
+function newSpec(backoff: Backoff | undefined, timeoutMs: number): JobSpec {
   const { baseMs = 1_000, factor = 2, maxMs = 300_000, jitter = "full", delaysMs } = backoff ?? {};
   return {
     timeoutMs,

@@ -32,7 +32,7 @@ import { snapshotOf } from "./job-snapshot.ts";
 import { QueuedJob } from "./queued-job.ts";
 import { QueuedTask, type CronWanted, type JobWanted } from "./queued-task.ts";
 import { parseRate } from "./rate-limit.ts";
-import { encodeArgs, requestOf } from "./request.ts";
+import { encodeArgs, requestOf, requestsOf } from "./request.ts";
 import { purgeEnded } from "./retention.ts";
 import { payloadBytes } from "./turn.ts";
 
@@ -371,12 +371,7 @@ export class JobQueue implements AsyncDisposable {
     const core = this.#core;
     core.checkOpen();
     checkName("task", name);
-    const requests = await Promise.all(
-      wanted.map(async ({ args, options }) =>
-        requestOf(core, name, await encodeArgs(core, name, args), options),
-      ),
-    );
-    return this.#add(requests);
+    return this.#add(await requestsOf(core, name, wanted));
   }
 
   async #fanOut(name: string, items: string, options: EnqueueOptions): Promise<QueuedJob> {

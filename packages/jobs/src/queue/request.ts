@@ -12,6 +12,7 @@ import {
   checkPriority,
   type EnqueueOptions,
 } from "./queue-options.ts";
+import type { JobWanted } from "./queued-task.ts";
 import { validate } from "./validate.ts";
 
 /** Bytes of notes, at most. */
@@ -25,12 +26,41 @@ export interface EncodedArgs {
   readonly inputs: readonly InputSpec[];
 }
 
-/** Checks and encodes arguments. @throws FabricError `INVALID_ARGUMENT`, `ENCODE`, `CAPACITY_EXCEEDED`. */
+/**
+ * Checks and encodes arguments: at once where they are short and nobody validates them, as most are.
+ * @throws FabricError `INVALID_ARGUMENT`, `ENCODE`, `CAPACITY_EXCEEDED`.
+ */
+function encodeNow(
+  core: QueueCore,
+  task: string,
+  given: readonly unknown[],
+): EncodedArgs | undefined {
+  if (core.tasks.get(task)?.input !== undefined) return undefined;
+  const { plain, inputs } = plainArgs(core, given);
+  const bytes = core.checkSize(`arguments of "${task}"`, encode(core, task, plain));
+  if (bytes.length > core.options.inlineBytesMax) return undefined;
+  return { payload: { kind: "inline", bytes }, inputs };
+}
+
+/** As {@link encodeNow}, whatever they are. */
 export async function encodeArgs(
   core: QueueCore,
   task: string,
   given: readonly unknown[],
 ): Promise<EncodedArgs> {
+  const { plain, inputs } = plainArgs(core, given);
+  const schema = core.tasks.get(task)?.input;
+  // What is made of results is not there yet.
+  const args =
+    schema === undefined || inputs.length > 0 ? plain : await validate(task, schema, plain);
+  const bytes = core.checkSize(`arguments of "${task}"`, encode(core, task, args));
+  return { payload: await upload(core, bytes), inputs };
+}
+
+function plainArgs(
+  core: QueueCore,
+  given: readonly unknown[],
+): { readonly plain: readonly unknown[]; readonly inputs: readonly InputSpec[] } {
   if (!Array.isArray(given)) throw invalidArgument("args", "an array of arguments", given);
   const inputs: InputSpec[] = [];
   const plain = given.map((arg: unknown, index) => {
@@ -38,12 +68,7 @@ export async function encodeArgs(
     inputs.push({ index, jobs: arg.jobs, combine: combineOf(core, arg) });
     return null;
   });
-  const schema = core.tasks.get(task)?.input;
-  // What is made of results is not there yet.
-  const args =
-    schema === undefined || inputs.length > 0 ? plain : await validate(task, schema, plain);
-  const bytes = core.checkSize(`arguments of "${task}"`, encode(core, task, args));
-  return { payload: await upload(core, bytes), inputs };
+  return { plain, inputs };
 }
 
 function encode(core: QueueCore, task: string, args: readonly unknown[]): Uint8Array {
@@ -75,6 +100,25 @@ const encoder = {
 
 function digest(combine: Combine): string {
   return sha256(encoder.encode(String(combine))).slice(0, 16);
+}
+
+/** What the store is asked for, for each of these jobs. @throws as {@link encodeArgs} and {@link requestOf}. */
+export async function requestsOf(
+  core: QueueCore,
+  task: string,
+  wanted: readonly JobWanted[],
+): Promise<readonly ((nowMs: number) => JobRequest)[]> {
+  const encoded: EncodedArgs[] = [];
+  for (const { args } of wanted) {
+    const now = encodeNow(core, task, args);
+    if (now === undefined) break;
+    encoded.push(now);
+  }
+  const rest = wanted.slice(encoded.length).map(({ args }) => encodeArgs(core, task, args));
+  if (rest.length > 0) for (const one of await Promise.all(rest)) encoded.push(one);
+  return wanted.map(({ options }, at) =>
+    requestOf(core, task, encoded[at] as EncodedArgs, options),
+  );
 }
 
 /** Puts a long payload into leased blocks, piece by piece; a short one stays as it is. @throws FabricError of the store. */
@@ -115,11 +159,7 @@ export function requestOf(
     task: name,
     queue: checkName("queue", options.queue ?? task?.queue ?? "default"),
     args: payload,
-    spec: {
-      ...specOf(task?.backoff, timeoutMs),
-      ...(inputs.length > 0 ? { inputs } : {}),
-      ...(fan === undefined ? {} : { fan }),
-    },
+    spec: withInputs(specOf(task?.backoff, timeoutMs), inputs, fan),
     retries: checkCount("retries", options.retries ?? task?.retries ?? defaultRetries, 0),
     priority: checkPriority(options.priority ?? task?.priority ?? 0),
     uniqueKey: uniqueKey ?? null,
@@ -133,6 +173,15 @@ export function requestOf(
     dueMs: nowMs + delayMs,
     expiresMs: expiresMs === undefined ? null : nowMs + expiresMs,
   });
+}
+
+function withInputs(
+  spec: JobSpec,
+  inputs: readonly InputSpec[],
+  fan: JobSpec["fan"] | undefined,
+): JobSpec {
+  if (inputs.length === 0 && fan === undefined) return spec;
+  return { ...spec, ...(inputs.length > 0 && { inputs }), ...(fan && { fan }) };
 }
 
 function idsOf(given: EnqueueOptions["dependsOn"]): readonly string[] {

@@ -54,17 +54,17 @@ export function payloadBytes(tx: JobTx, payload: Payload): Uint8Array | undefine
 export function idMaker(random: Random): (nowMs: number) => string {
   let lastMs = 0;
   let count = 0;
+  let time = "";
   // Asking for randomness costs far more than what comes: it is fetched for many ids.
   const words = new Int32Array(512);
   let used = words.length;
   return (nowMs) => {
     const ms = Math.floor(nowMs);
-    if (ms > lastMs) {
-      lastMs = ms;
+    if (ms > lastMs || ++count > 0xfff) {
+      lastMs = Math.max(ms, lastMs + 1);
       count = 0;
-    } else if (++count > 0xfff) {
-      lastMs++;
-      count = 0;
+      const digits = lastMs.toString(16).padStart(12, "0");
+      time = `${digits.slice(0, 8)}-${digits.slice(8)}-7`;
     }
     if (used === words.length) {
       random.fill(words);
@@ -72,12 +72,17 @@ export function idMaker(random: Random): (nowMs: number) => string {
     }
     const first = words[used++] as number;
     const second = words[used++] as number;
-    const time = lastMs.toString(16).padStart(12, "0");
-    const high = (first >>> 0).toString(16).padStart(8, "0");
-    const low = (second >>> 0).toString(16).padStart(8, "0");
     // The variant's two bits are 10: one of 8, 9, a, b.
     const variant = "89ab"[first & 3] as string;
-    const counted = count.toString(16).padStart(3, "0");
-    return `${time.slice(0, 8)}-${time.slice(8)}-7${counted}-${variant}${high.slice(1, 4)}-${high.slice(4)}${low}`;
+    const counted = hexOf(0x1000 + count);
+    const high = hexOf(0x10000 + (first >>> 16));
+    const middle = hexOf(0x1000 + ((first >>> 4) & 0xfff));
+    const low = hexOf(0x1_0000_0000 + (second >>> 0));
+    return `${time}${counted}-${variant}${middle}-${high}${low}`;
   };
+}
+
+// With a first digit too many, so that there are as many as are wanted.
+function hexOf(value: number): string {
+  return value.toString(16).slice(1);
 }
