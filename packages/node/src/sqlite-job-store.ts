@@ -38,6 +38,7 @@ export class SqliteJobStore implements JobStore {
   readonly #watchers = new Set<() => void>();
   #watching: FSWatcher | undefined;
   #isHinted = false;
+  #looks: Look[] = [];
 
   /**
    * Opens the file, or makes it, with its folder.
@@ -74,7 +75,37 @@ export class SqliteJobStore implements JobStore {
     }
   }
 
-  async look<T>(work: (tx: JobTx) => T): Promise<T> {
+  look<T>(work: (tx: JobTx) => T): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    // All that look at one moment see one state of the file: a transaction for each would cost more than what they read.
+    if (this.#looks.push({ work, resolve, reject } as Look) === 1)
+      queueMicrotask(() => this.#lookAll());
+    return promise;
+  }
+
+  #lookAll(): void {
+    const looks = this.#looks;
+    this.#looks = [];
+    let seen: readonly unknown[];
+    try {
+      seen = this.#look((tx) => looks.map(({ work }) => work(tx)));
+    } catch {
+      // One that cannot be done takes nobody along.
+      for (const look of looks) this.#lookAlone(look);
+      return;
+    }
+    for (const [at, { resolve }] of looks.entries()) resolve(seen[at]);
+  }
+
+  #lookAlone({ work, resolve, reject }: Look): void {
+    try {
+      resolve(this.#look(work));
+    } catch (error) {
+      reject(error);
+    }
+  }
+
+  #look<T>(work: (tx: JobTx) => T): T {
     return this.#file.read(() => this.#tx.look(work));
   }
 
@@ -127,6 +158,12 @@ export class SqliteJobStore implements JobStore {
       return false;
     }
   }
+}
+
+interface Look {
+  readonly work: (tx: JobTx) => unknown;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 function makeFolder(path: string): void {

@@ -16,8 +16,8 @@ export interface DeclaredTask extends ResolvedTask {
   readonly body: JobBody<readonly unknown[], unknown> | { readonly href: string };
 }
 
-/** How long whoever waits for a job of another process sleeps between looks, at first and at most, in milliseconds. */
-const lookMs = { first: 10, most: 200 } as const;
+/** How long whoever waits for a job of another process sleeps between looks, at most, in milliseconds. */
+const lookMs = 200;
 
 /** The heart of a `JobQueue`. */
 export class QueueCore implements JobHome {
@@ -33,6 +33,7 @@ export class QueueCore implements JobHome {
   readonly #waiting = new Map<string, Set<() => void>>();
   readonly #hurried = new Set<() => void>();
   readonly #unwatch: () => void;
+  #cancelLook: (() => void) | undefined;
   #isClosed = false;
 
   constructor(store: JobStore, ports: JobQueuePorts, options: ResolvedQueue) {
@@ -105,7 +106,9 @@ export class QueueCore implements JobHome {
           this.ports.warn(thrown);
         }
       }
-      if ("jobId" in event) for (const wake of this.#waiting.get(event.jobId) ?? []) wake();
+      // Nobody waits for a job to be made, or to start.
+      if (!("jobId" in event) || event.type === "enqueued" || event.type === "started") continue;
+      for (const wake of this.#waiting.get(event.jobId) ?? []) wake();
     }
   }
 
@@ -120,14 +123,27 @@ export class QueueCore implements JobHome {
     const waiting = this.#waiting.get(jobId) ?? new Set();
     this.#waiting.set(jobId, waiting);
     const wake = (): void => {
-      cancel();
+      cancel?.();
       waiting.delete(wake);
       if (waiting.size === 0 && this.#waiting.get(jobId) === waiting) this.#waiting.delete(jobId);
+      if (this.#waiting.size === 0) this.#rest();
       resolve();
     };
-    const cancel = this.ports.timer.after(Math.min(timeoutMs, lookMs.most), wake);
     waiting.add(wake);
+    const cancel = timeoutMs < lookMs ? this.ports.timer.after(timeoutMs, wake) : undefined;
+    // One timer for all who wait for long.
+    this.#cancelLook ??= this.ports.timer.after(lookMs, () => this.#wakeAll());
     return promise;
+  }
+
+  #wakeAll(): void {
+    this.#rest();
+    for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
+  }
+
+  #rest(): void {
+    this.#cancelLook?.();
+    this.#cancelLook = undefined;
   }
 
   /** What was under way is done; from now on nothing is. */
@@ -135,13 +151,13 @@ export class QueueCore implements JobHome {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#unwatch();
-    for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
+    this.#wakeAll();
     await this.committer.idle();
     await this.store.close();
   }
 
   #hear(): void {
     for (const hurry of this.#hurried) hurry();
-    for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
+    this.#wakeAll();
   }
 }

@@ -166,7 +166,10 @@ export class QueuedJob<R = unknown> {
     }
     const { result } = row;
     if (result === null) return undefined;
-    const bytes = await this.#home.look((tx) => payloadBytes(tx, result));
+    const bytes =
+      result.kind === "inline"
+        ? result.bytes.slice()
+        : await this.#home.look((tx) => payloadBytes(tx, result));
     if (bytes === undefined) throw ended(this, "NOT_FOUND", "has lost its result");
     return bytes.length === 0 ? undefined : this.#home.decode(bytes);
   }

@@ -83,6 +83,26 @@ describe("What a store knows of jobs that it has written", () => {
     await Promise.all([one.close(), other.close()]);
   });
 
+  it("is looked at together by all that ask at one moment, and one that throws takes nobody along", async () => {
+    const [one, other] = twoOfOneFile();
+    const asked = [
+      one.look((tx) => tx.counts()),
+      one.look(() => {
+        throw new Error("mine");
+      }),
+      one.look((tx) => tx.jobAt(1)),
+    ];
+    expect(await Promise.allSettled(asked)).toMatchObject([
+      { status: "fulfilled", value: [] },
+      { status: "rejected", reason: { message: "mine" } },
+      { status: "fulfilled", value: undefined },
+    ]);
+    await Promise.all([one.close(), other.close()]);
+    await expect(one.look((tx) => tx.counts())).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+    });
+  });
+
   it("is the same for many more jobs than it knows, and for those that are long", async () => {
     const [one, other] = twoOfOneFile();
     const long = { kind: "inline", bytes: new Uint8Array(10_000).fill(7) } as const;
