@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { assert } from "@selvage/fabric";
 import type { ClaimKeeper, JobStore, Keeping } from "@selvage/jobs";
-import type { JobKeeperData } from "./job-keeper-worker.ts";
+import type { JobKeeperData, KeeperSaid, KeeperTold } from "./job-keeper-worker.ts";
 import { SqliteJobStore } from "./sqlite-job-store.ts";
 import { workerFlags } from "./worker-flags.ts";
 
@@ -17,21 +17,27 @@ export function startJobKeeper(store: JobStore, { worker, beatMs, onLost }: Keep
     name: "selvage-job-keeper",
     ...workerFlags(),
   });
-  thread.unref();
-  thread.on("message", onLost);
+  const { promise: ready, resolve: isReady } = Promise.withResolvers<void>();
+  thread.on("message", (said: KeeperSaid) => (said === "ready" ? isReady() : onLost()));
   // A keeper that dies takes nobody along: the worker is given up after its TTL, and begins anew.
   thread.on("error", (error) => process.emitWarning(error, { code: "SELVAGE_JOB_KEEPER" }));
   const exited = new Promise<void>((resolve) => void thread.once("exit", () => resolve()));
+  void exited.then(isReady);
   const stamped = (): void => void Atomics.add(words, 0, 1);
   // The loop turns: that is work too, of those who wait.
   const turning = setInterval(stamped, beatMs / 2);
   turning.unref();
   stamped();
   return {
+    ready,
     stamp: stamped,
+    begin() {
+      thread.unref();
+      thread.postMessage("begin" satisfies KeeperTold);
+    },
     async stop() {
       clearInterval(turning);
-      thread.postMessage("stop");
+      thread.postMessage("stop" satisfies KeeperTold);
       thread.ref();
       await exited;
     },

@@ -406,26 +406,33 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     });
   }
 
+  // A keeper that takes its time to start does so before anybody waits for its beats.
   async #register(): Promise<void> {
     const { committer, ports, options, store } = this.#core;
-    const id = await committer.write((turn) => {
-      const made = turn.nextId();
-      const { nowMs: startedMs } = turn;
-      turn.tx.putWorker({
-        ...{ id: made, label: ports.label, queues: this.#options.queues(), startedMs },
-        ...{ leaseMs: options.leaseMs, beats: 0, beatMs: startedMs },
-      });
-      turn.told.push({ type: "worker-started", worker: made, atMs: startedMs });
-      return made;
-    });
-    this.#id = id;
-    this.#core.ownWorkers.add(id);
-    const keep = ports.keep ?? loopKeeper(this.#core);
-    this.#keeper = keep(store, {
+    const id = await committer.write((turn) => turn.nextId());
+    const keeper = (ports.keep ?? loopKeeper(this.#core))(store, {
       worker: id,
       beatMs: options.leaseMs / beatsPerLease,
       onLost: () => void this.#lost(id),
     });
+    this.#keeper = keeper;
+    try {
+      await keeper.ready;
+      await committer.write((turn) => {
+        const { nowMs: startedMs } = turn;
+        turn.tx.putWorker({
+          ...{ id, label: ports.label, queues: this.#options.queues(), startedMs },
+          ...{ leaseMs: options.leaseMs, beats: 0, beatMs: startedMs },
+        });
+        turn.told.push({ type: "worker-started", worker: id, atMs: startedMs });
+      });
+    } catch (error) {
+      await keeper.stop();
+      throw error;
+    }
+    this.#id = id;
+    this.#core.ownWorkers.add(id);
+    keeper.begin?.();
   }
 
   // Others have given it up: nothing that it has counts, and it begins anew under another name.
@@ -446,6 +453,13 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       running.attempt.abort(error);
       running.attempt.terminate();
     }
+    // A stop waits for that: what begins anew is to end as well.
+    this.#starting = this.#beginAnew();
+    await this.#starting;
+    this.wake();
+  }
+
+  async #beginAnew(): Promise<void> {
     await this.#keeper?.stop();
     while (this.#id === "" && !this.#isStopping) {
       try {
@@ -455,7 +469,6 @@ export class JobWorker implements PromiseLike<WorkerResult> {
         await this.#sleep(this.#core.options.pollMs);
       }
     }
-    this.wake();
   }
 
   async #drain(drainMs: number): Promise<void> {

@@ -16,11 +16,14 @@ export function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping)
         // The next beat tells; a store that is gone for longer than the TTL gives the worker up.
       }
     };
-    const cancel = core.ports.timer.every(beatMs, () => {
-      said = beat();
-    });
+    let cancel = (): void => {};
     return {
       stamp: () => {},
+      begin() {
+        cancel = core.ports.timer.every(beatMs, () => {
+          said = beat();
+        });
+      },
       async stop() {
         isStopped = true;
         cancel();

@@ -84,6 +84,10 @@ export const JOB_QUEUE_DEFAULTS: ResolvedQueue = Object.freeze({
 
 /** Says that a worker is alive, also while its event loop is busy with work that makes progress. */
 export interface ClaimKeeper {
+  /** Resolves once it can: nothing is claimed before. Absent: it can at once. */
+  readonly ready?: Promise<void>;
+  /** The store knows the worker from now on. */
+  begin?(): void;
   /** The worker's work advances, or its loop turns. */
   stamp(): void;
   /** Ends the keeping. Resolves once it says nothing any more. */

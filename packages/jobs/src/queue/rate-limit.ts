@@ -23,7 +23,8 @@ export function parseRate(name: string, text: string): RateLimit {
 export class Allowance {
   readonly #name: string;
   readonly #rate: RateLimit | undefined;
-  readonly #nowMs: number;
+  // When it was as full as it is: by the clock that is ahead, of all that claim.
+  readonly #atMs: number;
   #tokens: number;
   #hasSpent = false;
   #isWanted = false;
@@ -36,8 +37,9 @@ export class Allowance {
   ) {
     this.#name = name;
     this.#rate = rate;
-    this.#nowMs = nowMs;
-    this.#tokens = rate === undefined ? Infinity : filled(rate, before, nowMs);
+    const { tokens, atMs } = filled(rate, before, nowMs);
+    this.#tokens = tokens;
+    this.#atMs = atMs;
   }
 
   /** How many jobs may start now. */
@@ -58,24 +60,31 @@ export class Allowance {
   /** The bucket, if something was taken out of it. */
   get spent(): BucketRow | undefined {
     if (this.#rate === undefined || !this.#hasSpent) return undefined;
-    return { name: this.#name, tokens: this.#tokens, atMs: this.#nowMs };
+    return { name: this.#name, tokens: this.#tokens, atMs: this.#atMs };
   }
 
   /** When it lets the next job start, if one waits for it. */
   get nextMs(): number | undefined {
     if (this.#rate === undefined || !this.#isWanted) return undefined;
     const missing = Math.max(0, 1 - this.#tokens);
-    return this.#nowMs + Math.ceil((missing / this.#rate.perSecond) * 1_000);
+    return this.#atMs + Math.ceil((missing / this.#rate.perSecond) * 1_000);
   }
 }
 
-// After a clock went back it counts as full: a burst too much, rather than nothing until the clock is there again.
+/** By how much the clocks of processes may differ: those of one machine do by a millisecond, or by what the wall was set back. */
+const apartMs = 10_000;
+
+// It fills by the clock that is ahead: to one that is behind no time has passed, lest it fill twice. A clock that is further
+// behind went back: the bucket counts as full then, a burst too much rather than nothing until the clock is there again.
 function filled(
-  { perSecond, burst }: RateLimit,
+  rate: RateLimit | undefined,
   before: BucketRow | undefined,
   nowMs: number,
-): number {
-  if (before === undefined || nowMs < before.atMs) return burst;
-  const passedMs = nowMs - before.atMs;
-  return Math.min(burst, before.tokens + (passedMs / 1_000) * perSecond);
+): { readonly tokens: number; readonly atMs: number } {
+  if (rate === undefined) return { tokens: Infinity, atMs: nowMs };
+  const { perSecond, burst } = rate;
+  const passedMs = nowMs - (before?.atMs ?? nowMs);
+  if (before === undefined || passedMs < -apartMs) return { tokens: burst, atMs: nowMs };
+  const gained = (Math.max(0, passedMs) / 1_000) * perSecond;
+  return { tokens: Math.min(burst, before.tokens + gained), atMs: Math.max(nowMs, before.atMs) };
 }
