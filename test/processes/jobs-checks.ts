@@ -36,6 +36,13 @@ export interface Checked {
   readonly handedBack: number;
 }
 
+/** A queue that is at rest, and the log of its processes. */
+export interface CheckedCrew {
+  readonly queue: JobQueue;
+  readonly path: string;
+  readonly log: () => readonly LogLine[];
+}
+
 /** What a file and a log say, by job. */
 class Book {
   readonly jobs: ReadonlyMap<string, JobCells>;
@@ -85,22 +92,21 @@ function grouped<T, V = T>(
   return map;
 }
 
-/** How often a job of a task may be tried again. */
-export type RetriesOf = (task: string) => number;
+/** How often a job of a task may be tried again: as the tasks of the processes are declared. */
+function retriesOf(task: string): number {
+  return task === "poison" || task === "far" ? 1 : 3;
+}
 
 /**
  * Holds what is in the file against the log: each of `accepted` is there, and has ended in one way; one result was committed, by the
  * claim that it names; no claim was spent twice; what others wait for has not left them waiting.
  */
 export async function checkEnded(
-  queue: JobQueue,
-  path: string,
-  lines: readonly LogLine[],
+  { queue, path, log }: CheckedCrew,
   accepted: ReadonlySet<string>,
-  retriesOf: RetriesOf,
 ): Promise<Checked> {
   using database = new DatabaseSync(path, { readOnly: true });
-  const book = new Book(database, lines);
+  const book = new Book(database, log());
   for (const id of accepted) expect(book.jobs.has(id)).toBe(true);
   const seen = { lost: 0, handedBack: 0, attempts: 0 };
   const results = new Map<string, Made>();

@@ -103,9 +103,7 @@ export class Crew implements AsyncDisposable {
   }
 
   /** Everything that was written to the log. */
-  log(): readonly LogLine[] {
-    return readLog(this.logPath);
-  }
+  readonly log = (): readonly LogLine[] => readLog(this.logPath);
 
   /** Waits until something holds. @throws Error when it never does. */
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {

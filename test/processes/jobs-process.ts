@@ -34,11 +34,15 @@ interface Tasks {
   readonly list: QueuedTask<[count: number], number[]>;
   readonly item: QueuedTask<[index: number], Made>;
   readonly long: QueuedTask<[bytes: Uint8Array], Made & { readonly bytes: Uint8Array }>;
-  readonly waits: QueuedTask<[ms: number], Made>;
-  readonly busy: QueuedTask<[ms: number], Made>;
+  /** A first attempt, and the later ones, that take so long. */
+  readonly waits: QueuedTask<[firstMs: number, laterMs: number], Made>;
+  /** Blocks its process's loop; silently at the first attempt, if it is told so. */
+  readonly busy: QueuedTask<[ms: number, isSilent: boolean], Made>;
   readonly poison: QueuedTask<[], Made>;
   readonly capped: QueuedTask<[ms: number], Made>;
   readonly rated: QueuedTask<[], Made>;
+  /** Of a queue of its own. */
+  readonly narrow: QueuedTask<[ms: number], Made>;
   readonly far: QueuedTask<[log: string, how: "fine" | "exit"], Made>;
 }
 
@@ -86,8 +90,12 @@ export function declareTasks(queue: JobQueue, fd: number): Tasks {
       ...(await made(ctx, () => {})),
       bytes: bytes.map((byte) => 255 - byte),
     })),
-    waits: queue.task("waits", { backoff }, (ctx, ms: number) => made(ctx, () => pause(ctx, ms))),
-    busy: queue.task("busy", { backoff }, (ctx, ms: number) => made(ctx, () => block(ctx, ms))),
+    waits: queue.task("waits", { backoff }, (ctx, firstMs: number, laterMs: number) =>
+      made(ctx, () => pause(ctx, ctx.attempt === 1 ? firstMs : laterMs)),
+    ),
+    busy: queue.task("busy", { backoff }, (ctx, ms: number, isSilent: boolean) =>
+      made(ctx, () => block(ctx, ms, isSilent && ctx.attempt === 1)),
+    ),
     poison: queue.task("poison", { backoff, retries: 1 }, (ctx) =>
       made(ctx, () => process.exit(POISON_EXIT)),
     ),
@@ -95,6 +103,9 @@ export function declareTasks(queue: JobQueue, fd: number): Tasks {
       made(ctx, () => pause(ctx, ms)),
     ),
     rated: queue.task("rated", { backoff, rateLimit: RATE.text }, (ctx) => made(ctx, () => {})),
+    narrow: queue.task("narrow", { backoff, queue: "narrow" }, (ctx, ms: number) =>
+      made(ctx, () => pause(ctx, ms)),
+    ),
     far: queue.task(
       "far",
       { backoff, retries: 1 },
@@ -104,13 +115,13 @@ export function declareTasks(queue: JobQueue, fd: number): Tasks {
 }
 
 // Honest work that never lets the loop turn.
-function block(ctx: JobContext, ms: number): void {
+function block(ctx: JobContext, ms: number, isSilent: boolean): void {
   const still = new Int32Array(new SharedArrayBuffer(4));
   const beganMs = performance.now();
   for (;;) {
     const passedMs = performance.now() - beganMs;
     if (passedMs >= ms) return;
-    ctx.updateProgress((100 * passedMs) / ms);
+    if (!isSilent) ctx.updateProgress((100 * passedMs) / ms);
     Atomics.wait(still, 0, 0, 20);
   }
 }

@@ -9,7 +9,6 @@ import type { DiedLine, LogLine, ToldLine } from "./jobs-log.ts";
 import { HANDED_BACK_EXIT, POISON_EXIT } from "./jobs-process.ts";
 
 const WORKERS = 3;
-const DEFAULT_RETRIES = 3;
 const OPTIONS = { leaseMs: 1_000, pollMs: 100, concurrency: 6, drainMs: 30 } as const;
 /** So many rounds are on one file: then there is a new one. */
 const ROUNDS_A_FILE = 25;
@@ -54,7 +53,7 @@ class Round {
       async () => this.#take(await far.enqueue([logPath, random.chance(1, 4) ? "exit" : "fine"])),
       async () => this.#take(await long.enqueue([new Uint8Array(random.between(60_000, 200_000))])),
       async () => this.#take(await plain.enqueue([1], { delayMs: random.below(300) })),
-      async () => this.#take(await waits.enqueue([random.below(400)], { priority: 5 })),
+      async () => this.#take(await waits.enqueue([random.below(400), 1], { priority: 5 })),
       async () => {
         const items = this.#take(await list.enqueue([random.below(5)]));
         this.#take(await item.fanOut(items));
@@ -98,7 +97,7 @@ class Round {
 
   async #cancelled(): Promise<void> {
     const { waits, gather } = this.#crew.tasks;
-    const job = this.#take(await waits.enqueue([400]));
+    const job = this.#take(await waits.enqueue([400, 400]));
     this.#take(await gather.enqueue([from([job])]));
     await sleep(this.#random.below(60));
     await this.#crew.queue.cancel(job.id);
@@ -143,9 +142,7 @@ async function fileOfRounds(random: RandomStream, rounds: number): Promise<Parti
       await staffed;
     }
     await crew.buried();
-    checked = await checkEnded(crew.queue, crew.path, crew.log(), accepted, (task) =>
-      task === "poison" || task === "far" ? 1 : DEFAULT_RETRIES,
-    );
+    checked = await checkEnded(crew, accepted);
   }
   return { ...checked, ...faultsIn(crew.log()) };
 }
