@@ -88,10 +88,11 @@ export class Crew implements AsyncDisposable {
     await Promise.all([...this.#members.values()].map(({ ready }) => ready));
   }
 
-  /** Ends a process, at once by SIGKILL. Resolves with how it ended. */
+  /** Ends a process: by SIGKILL whatever it does, by SIGTERM once it listens. Resolves with how it ended. */
   async end(pid: number, signal: "SIGKILL" | "SIGTERM"): Promise<number | string | undefined> {
     const member = this.#members.get(pid);
     if (member === undefined) return undefined;
+    if (signal === "SIGTERM") await member.ready;
     this.note({ killing: pid, atMs: Date.now() });
     member.child.kill(signal);
     return member.ended;

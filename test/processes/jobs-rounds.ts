@@ -64,15 +64,18 @@ class Round {
       },
     ];
     if (random.chance(1, 4)) mix.push(async () => this.#take(await poison.enqueue([])));
-    const faults = this.#faults();
+    await Promise.all([this.#make(mix), this.#faults()]);
+    await this.#crew.idle();
+    this.isOver = true;
+  }
+
+  async #make(mix: (() => Promise<unknown>)[]): Promise<void> {
+    const random = this.#random.split("order");
     for (let left = mix.length; left > 0; left--) {
       const [make] = mix.splice(random.below(left), 1);
       await make?.();
       if (random.chance(1, 2)) await sleep(random.below(40));
     }
-    await faults;
-    await this.#crew.idle();
-    this.isOver = true;
   }
 
   #take<R>(job: QueuedJob<R>): QueuedJob<R> {
@@ -104,13 +107,14 @@ class Round {
   }
 
   async #faults(): Promise<void> {
-    const faults = this.#random.between(1, 2);
+    const random = this.#random.split("faults");
+    const faults = random.between(1, 2);
     for (let fault = 0; fault < faults; fault++) {
-      await sleep(this.#random.below(400));
+      await sleep(random.below(400));
       const { pids } = this.#crew;
       if (pids.length === 0) continue;
-      const signal = this.#random.chance(1, 5) ? "SIGTERM" : "SIGKILL";
-      const how = await this.#crew.end(this.#random.pick(pids), signal);
+      const signal = random.chance(1, 5) ? "SIGTERM" : "SIGKILL";
+      const how = await this.#crew.end(random.pick(pids), signal);
       const rightly = signal === "SIGKILL" ? [signal] : [0, HANDED_BACK_EXIT];
       // It may have had a job that is poison before.
       expect([...rightly, POISON_EXIT]).toContain(how);
