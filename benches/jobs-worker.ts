@@ -303,7 +303,14 @@ function finished(job: number, atMs: number, args: Uint8Array, bytes: Uint8Array
   return {
     id: `01800000-0000-7000-8000-${tail}`,
     ...{ task: "noop", queue: "default", priority: 0, createdMs: atMs, dueMs: atMs },
-    spec: { timeoutMs: 300_000, baseMs: 1_000, factor: 2, maxMs: 300_000, jitter: "full" },
+    spec: {
+      timeoutMs: 300_000,
+      retries: 3,
+      baseMs: 1_000,
+      factor: 2,
+      maxMs: 300_000,
+      jitter: "full",
+    },
     args: { kind: "inline", bytes: args },
     result: { kind: "inline", bytes },
     ...{ metadata: null, notes: null, uniqueKey: null, expiresMs: null, phase: 4, blockers: 0 },

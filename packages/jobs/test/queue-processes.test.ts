@@ -42,7 +42,7 @@ describe("a rate limit", () => {
 
 /** Keepers that are ready when a test says so, and say nothing to anybody. */
 function slowKeepers() {
-  const gates: ReturnType<typeof gate>[] = [];
+  const gates: PromiseWithResolvers<void>[] = [];
   const lost: (() => void)[] = [];
   const keep = (_store: unknown, { onLost }: { readonly onLost: () => void }): ClaimKeeper => {
     const ready = gate();

@@ -27,32 +27,37 @@ function fire(turn: Turn, core: QueueCore, cron: CronRow): number {
   const { defaultRetries, defaultTimeoutMs } = core.options;
   enqueue(turn, {
     ...{ task: cron.task, queue: cron.queue, args: keepPayload(turn, cron.args) },
-    spec: specOf(task?.backoff, task?.timeoutMs ?? defaultTimeoutMs),
-    ...{ retries: task?.retries ?? defaultRetries, priority: task?.priority ?? 0 },
+    spec: specOf(
+      task?.backoff,
+      task?.timeoutMs ?? defaultTimeoutMs,
+      task?.retries ?? defaultRetries,
+    ),
+    priority: task?.priority ?? 0,
     ...{ dueMs: turn.nowMs, expiresMs: null, uniqueKey: null, dependsOn: [] },
     ...{ metadata: JSON.stringify({ cron: cron.name }), notes: null },
   });
   return nextMs;
 }
 
-type Backoff = Partial<Omit<JobSpec, "timeoutMs">>;
+type Backoff = Partial<Omit<JobSpec, "timeoutMs" | "retries">>;
 
 const specs = new WeakMap<Backoff, JobSpec>();
 
 /** What a job is told once and for all, of a task's options: one object for all of its jobs, which a store need say but once. */
-export function specOf(backoff: Backoff | undefined, timeoutMs: number): JobSpec {
-  if (backoff === undefined) return newSpec(backoff, timeoutMs);
+export function specOf(backoff: Backoff | undefined, timeoutMs: number, retries: number): JobSpec {
+  if (backoff === undefined) return newSpec(backoff, timeoutMs, retries);
   const known = specs.get(backoff);
-  if (known?.timeoutMs === timeoutMs) return known;
-  const made = newSpec(backoff, timeoutMs);
+  if (known?.timeoutMs === timeoutMs && known.retries === retries) return known;
+  const made = newSpec(backoff, timeoutMs, retries);
   specs.set(backoff, made);
   return made;
 }
 
-function newSpec(backoff: Backoff | undefined, timeoutMs: number): JobSpec {
+function newSpec(backoff: Backoff | undefined, timeoutMs: number, retries: number): JobSpec {
   const { baseMs = 1_000, factor = 2, maxMs = 300_000, jitter = "full", delaysMs } = backoff ?? {};
   return {
     timeoutMs,
+    retries,
     baseMs,
     factor,
     maxMs,

@@ -49,7 +49,7 @@ export class DeadLetterShelf {
   }
 
   replay(id: string): Promise<JobSnapshot> {
-    const { committer, tasks, options } = this.#core;
+    const { committer } = this.#core;
     return committer.write((turn) => {
       const job = turn.tx.jobById(id);
       if (job?.phase !== PHASES.dead)
@@ -60,7 +60,7 @@ export class DeadLetterShelf {
           `Cannot replay the job ${id} yet: its last body was told to stop and still runs`,
           { job: id },
         );
-      revive(turn, job, tasks.get(job.task)?.retries ?? options.defaultRetries);
+      revive(turn, job);
       return snapshotOf(turn.tx, turn.tx.jobAt(job.seq) as JobRow);
     });
   }

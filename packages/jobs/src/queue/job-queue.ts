@@ -4,12 +4,7 @@ import { Combiner } from "./combine.ts";
 import { DeadLetterShelf, type JobDeadLetter } from "./dead-letter-shelf.ts";
 import { EventFeed } from "./event-feed.ts";
 import type { JobBody } from "./job-body.ts";
-import {
-  JOB_STATUSES,
-  type CronRow,
-  type QueueRow,
-  type StatusCount,
-} from "./job-record.ts";
+import { JOB_STATUSES, type CronRow, type QueueRow, type StatusCount } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { JobWorker } from "./job-worker.ts";
 import { cancel, enqueue, forget, type JobRequest } from "./lifecycle.ts";

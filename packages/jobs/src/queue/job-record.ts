@@ -92,6 +92,8 @@ export interface FanSpec {
 /** What a job is told once and for all. */
 export interface JobSpec {
   readonly timeoutMs: number;
+  /** Retries after the first attempt; a replay gives them anew. */
+  readonly retries: number;
   /** How the waits before retries grow: see `RetryPolicy` of leasekit. */
   readonly baseMs: number;
   readonly factor: number;

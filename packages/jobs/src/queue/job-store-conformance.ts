@@ -15,7 +15,7 @@ export interface JobStoreSubject {
 function draft(given: Partial<JobDraft> = {}): JobDraft {
   return {
     ...{ id: "a", task: "t", queue: "q", priority: 0, createdMs: 1, metadata: null, notes: null },
-    spec: { timeoutMs: 0, baseMs: 1, factor: 2, maxMs: 3, jitter: "full" },
+    spec: { timeoutMs: 0, retries: 3, baseMs: 1, factor: 2, maxMs: 3, jitter: "full" },
     args: { kind: "inline", bytes: Uint8Array.of(1, 2) },
     ...{
       uniqueKey: null,

@@ -2,11 +2,10 @@
 import { assert, FabricError } from "@selvage/fabric";
 import { claim, giveUp, sweep, Watch, type Catch, type Claim } from "./claims.ts";
 import { fireCrons } from "./cron.ts";
-import { JobAttempt, type BodyEnd } from "./job-attempt.ts";
-import { PHASES, type Payload, type WorkerRow } from "./job-record.ts";
+import { JobAttempt } from "./job-attempt.ts";
+import { PHASES, type WorkerRow } from "./job-record.ts";
 import {
   claimed,
-  complete,
   fail,
   failureOf,
   handBack,
@@ -14,13 +13,12 @@ import {
   overrun,
   type ClaimToken,
 } from "./lifecycle.ts";
+import { settle, timedOut, type Halt, type Outcome } from "./outcome.ts";
 import { loopKeeper } from "./loop-keeper.ts";
 import type { QueueCore } from "./queue-core.ts";
-import { eventBase } from "./queue-events.ts";
 import type { ClaimKeeper } from "./queue-options.ts";
 import { sweepRetained } from "./retention.ts";
 import { upload } from "./request.ts";
-import type { Turn } from "./turn.ts";
 import { WorkerThreads } from "./worker-threads.ts";
 
 /** What a worker did. */
@@ -39,9 +37,6 @@ export interface ResolvedWorker {
   readonly concurrency: number;
   readonly drainMs: number;
 }
-
-/** Why a body is told to stop. */
-type Halt = "timed-out" | "cancelled" | "stopped" | "lost";
 
 interface Running {
   readonly attempt: JobAttempt;
@@ -205,7 +200,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       if (running.halt === "lost") return;
       const payload = "bytes" in ended ? await upload(this.#core, ended.bytes) : undefined;
       const written = this.#core.committer.write((turn) =>
-        this.#settle(turn, running, ended, payload),
+        settle(turn, attempt, { ended, payload, halt: running.halt }),
       );
       // In the same transaction: the room that this leaves is taken.
       this.wake();
@@ -221,51 +216,11 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     }
   }
 
-  #settle(
-    turn: Turn,
-    running: Running,
-    ended: BodyEnd,
-    payload: Payload | undefined,
-  ): keyof JobWorker["counts"] | undefined {
-    const { attempt } = running;
-    const { claim: token } = attempt;
-    const job = claimed(turn, token);
-    if (job === undefined) return this.#settleLate(turn, token);
-    if (running.halt === "stopped" && "error" in ended) {
-      handBack(turn, job);
-      return "handedBack";
-    }
-    if (running.halt !== "timed-out" && payload !== undefined) {
-      if (payload.kind === "blocks") turn.tx.keepBlocks(payload.blocks);
-      complete(turn, job, payload);
-      return "completed";
-    }
-    const timedOut = running.halt === "timed-out";
-    const error = timedOut
-      ? timeout(job.id, job.spec.timeoutMs)
-      : (ended as { error: unknown }).error;
-    const retries = timedOut || (ended as { retries: boolean }).retries;
-    fail(turn, job, {
-      failure: failureOf(error, job.attempts, turn.nowMs),
-      retryAfterMs: attempt.retryAfterMs(error, retries),
-    });
-    return "failed";
-  }
-
-  // Late: the job has another claim, or has ended. One that ended for its body's sake is let go.
-  #settleLate(turn: Turn, { seq, owner, epoch }: Claim): undefined {
-    const job = turn.tx.jobAt(seq);
-    if (job === undefined) return;
-    if (job.owner === owner && job.phase !== PHASES.running) letGo(turn, job);
-    const { nowMs } = turn;
-    turn.told.push({ type: "refused", attempt: job.attempts, epoch, ...eventBase(job, nowMs) });
-  }
-
   get counts(): { completed: number; failed: number; handedBack: number } {
     return { ...this.#counts };
   }
 
-  #count(what: keyof JobWorker["counts"] | undefined): void {
+  #count(what: Outcome | undefined): void {
     if (what !== undefined) this.#counts[what]++;
   }
 
@@ -292,7 +247,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
 
   #timeOut(running: Running, timeoutMs: number): void {
     const { id } = running.attempt.claim.job;
-    this.#halt(running, "timed-out", timeout(id, timeoutMs));
+    this.#halt(running, "timed-out", timedOut(id, timeoutMs));
   }
 
   // Told once; a body that has not ended after its grace is ended, or goes on without its job.
@@ -538,11 +493,4 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   #trouble(error: unknown): void {
     this.#core.emit([{ type: "trouble", error, atMs: this.#core.ports.clock.nowMs() }]);
   }
-}
-
-function timeout(id: string, timeoutMs: number): FabricError {
-  return new FabricError("TIMED_OUT", `The attempt at job ${id} took longer than ${timeoutMs} ms`, {
-    job: id,
-    timeoutMs,
-  });
 }

@@ -21,7 +21,6 @@ export interface JobRequest {
   readonly queue: string;
   readonly args: Payload;
   readonly spec: JobSpec;
-  readonly retries: number;
   readonly priority: number;
   /** Not before, in milliseconds since the Unix epoch. */
   readonly dueMs: number;
@@ -92,7 +91,7 @@ function insert(turn: Turn, request: JobRequest, parents: readonly JobRow[]): Jo
     dueMs: request.dueMs,
     blockers,
     attempts: 0,
-    retriesLeft: request.retries,
+    retriesLeft: request.spec.retries,
     epoch: 0,
     owner: null,
     isCancelling: false,
@@ -342,11 +341,11 @@ function fanOut(turn: Turn, fan: JobRow): void {
   fan.startedMs = turn.nowMs;
   encoded.forEach((bytes, index) => {
     const args = keepPayload(turn, bytes);
-    const { queue, priority, expiresMs, retriesLeft: retries } = fan;
+    const { queue, priority, expiresMs } = fan;
     const item = insert(
       turn,
       {
-        ...{ task, queue, args, priority, expiresMs, retries },
+        ...{ task, queue, args, priority, expiresMs },
         ...{ dueMs: turn.nowMs, uniqueKey: null, dependsOn: [], metadata: null, notes: null },
         spec: { ...spec, item: index },
       },

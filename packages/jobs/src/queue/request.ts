@@ -155,12 +155,12 @@ export function requestOf(
     options.timeoutMs ?? task?.timeoutMs ?? defaultTimeoutMs,
     0,
   );
+  const retries = checkCount("retries", options.retries ?? task?.retries ?? defaultRetries, 0);
   const request = {
     task: name,
     queue: checkName("queue", options.queue ?? task?.queue ?? "default"),
     args: payload,
-    spec: withInputs(specOf(task?.backoff, timeoutMs), inputs, fan),
-    retries: checkCount("retries", options.retries ?? task?.retries ?? defaultRetries, 0),
+    spec: withInputs(specOf(task?.backoff, timeoutMs, retries), inputs, fan),
     priority: checkPriority(options.priority ?? task?.priority ?? 0),
     uniqueKey: uniqueKey ?? null,
     dependsOn: idsOf(options.dependsOn),

@@ -5,15 +5,15 @@ import { inputsOf, move, unfold } from "./lifecycle.ts";
 import { tell, type Turn } from "./turn.ts";
 
 /**
- * Gives a dead job `retries` anew and revives what only waits for it. What has completed is not run again.
+ * Gives a dead job its retries anew and revives what only waits for it. What has completed is not run again.
  * @throws FabricError `CONFLICT`: another unfinished job has its unique key; `NOT_FOUND`: a result that it is made of is gone.
  */
-export function revive(turn: Turn, job: JobRow, retries: number): void {
+export function revive(turn: Turn, job: JobRow): void {
   const { tx, nowMs } = turn;
   // Looked at before anything is written: a refused replay leaves all as it was.
   checkRevivable(turn, job);
   Object.assign(job, {
-    retriesLeft: retries,
+    retriesLeft: job.spec.retries,
     because: null,
     endedMs: null,
     progress: 0,

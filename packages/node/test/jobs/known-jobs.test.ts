@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 function draft(id: string): JobDraft {
   return {
     ...{ id, task: "t", queue: "q", priority: 0, createdMs: 1, metadata: null, notes: null },
-    spec: { timeoutMs: 0, baseMs: 1, factor: 2, maxMs: 3, jitter: "full" },
+    spec: { timeoutMs: 0, retries: 3, baseMs: 1, factor: 2, maxMs: 3, jitter: "full" },
     args: { kind: "inline", bytes: Uint8Array.of(1, 2) },
     ...{ uniqueKey: null, expiresMs: null, phase: PHASES.ready, dueMs: 0, blockers: 0 },
     ...{ attempts: 0, retriesLeft: 3, epoch: 0, owner: null, isCancelling: false, progress: 0 },
