@@ -246,3 +246,47 @@ test("a job that has begun does not expire while it waits to be tried again", as
   await rig.pump(worker.stop());
   await rig.pump(queue.close());
 });
+
+describe("a body that goes on after its time, while the store is out of order", () => {
+  test("ends its job as soon as the store is there again, though it never ends itself", async () => {
+    const store = new FailingStore();
+    const rig = new Rig(store);
+    const queue = rig.open({ pollMs: 50, graceMs: 100 });
+    const deaf = queue.task("deaf", { timeoutMs: 100, maxConcurrent: 1 }, () => gate().promise);
+    const job = await deaf.enqueue([]);
+    queue.runWorker();
+    await rig.pass(150);
+    store.isDown = true;
+    await rig.pass(500);
+    store.isDown = false;
+    expect(await rig.statusOf(job)).toBe("dead");
+    expect(job.attempts).toBe(1);
+  });
+
+  test("frees its place, though its end could not be written when it came", async () => {
+    const store = new FailingStore();
+    const rig = new Rig(store);
+    const queue = rig.open({ pollMs: 50, graceMs: 100 });
+    const end = gate();
+    const deaf = queue.task(
+      "deaf",
+      { timeoutMs: 100, maxConcurrent: 1 },
+      async (_ctx, first: boolean) => {
+        if (first) await end.promise;
+      },
+    );
+    const job = await deaf.enqueue([true]);
+    const next = await deaf.enqueue([false]);
+    const worker = queue.runWorker();
+    expect(await rig.statusOf(job)).toBe("dead");
+    store.isDown = true;
+    end.resolve();
+    await rig.pass(30);
+    store.isDown = false;
+    await rig.pass(1_000);
+    await next.refresh();
+    expect(next.status).toBe("complete");
+    await rig.pump(worker.stop());
+    await rig.pump(queue.close());
+  });
+});

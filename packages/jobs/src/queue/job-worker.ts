@@ -13,7 +13,7 @@ import {
   overrun,
   type ClaimToken,
 } from "./lifecycle.ts";
-import { settle, timedOut, type Halt, type Outcome } from "./outcome.ts";
+import { refuse, settle, timedOut, type Halt, type Outcome } from "./outcome.ts";
 import { loopKeeper } from "./loop-keeper.ts";
 import type { QueueCore } from "./queue-core.ts";
 import type { ClaimKeeper } from "./queue-options.ts";
@@ -229,7 +229,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     try {
       await this.#core.committer.write((turn) => {
         const job = claimed(turn, token);
-        if (job === undefined) return;
+        if (job === undefined) return refuse(turn, token);
         const error = new FabricError(
           "STORE_UNAVAILABLE",
           "The store did not take the attempt's outcome",
@@ -279,6 +279,8 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       this.#counts.failed++;
     } catch (thrown) {
       this.#trouble(thrown);
+      // A body that never ends would keep its job for ever.
+      this.#after(running, this.#core.options.pollMs, () => void this.#overrun(running, reason));
     }
   }
 

@@ -1,9 +1,16 @@
 /** What becomes of a job when an attempt at it has ended. */
 import { FabricError } from "@selvage/fabric";
-import type { Claim } from "./claims.ts";
 import type { BodyEnd, JobAttempt } from "./job-attempt.ts";
 import { PHASES, type Payload } from "./job-record.ts";
-import { claimed, complete, fail, failureOf, handBack, letGo } from "./lifecycle.ts";
+import {
+  claimed,
+  complete,
+  fail,
+  failureOf,
+  handBack,
+  letGo,
+  type ClaimToken,
+} from "./lifecycle.ts";
 import { eventBase } from "./queue-events.ts";
 import type { Turn } from "./turn.ts";
 
@@ -44,8 +51,8 @@ export function settle(turn: Turn, attempt: JobAttempt, end: AttemptEnd): Outcom
   return "failed";
 }
 
-// Late: the job has another claim, or has ended. One that ended for its body's sake is let go.
-function refuse(turn: Turn, { seq, owner, epoch }: Claim): undefined {
+/** Late: the job has another claim, or has ended. One that ended for its body's sake is let go. */
+export function refuse(turn: Turn, { seq, owner, epoch }: ClaimToken): undefined {
   const job = turn.tx.jobAt(seq);
   if (job === undefined) return;
   if (job.owner === owner && job.phase !== PHASES.running) letGo(turn, job);
