@@ -10,8 +10,10 @@ const once = { retries: 0 } as const;
 class FailingStore implements JobStore {
   readonly #store = new MemoryJobStore();
   isDown = false;
+  onTransact: () => void = () => {};
 
   async transact<T>(work: (tx: JobTx) => T): Promise<T> {
+    this.onTransact();
     if (this.isDown) throw new FabricError("STORE_UNAVAILABLE", "The disk is gone");
     return this.#store.transact(work);
   }
@@ -243,6 +245,52 @@ test("a job that has begun does not expire while it waits to be tried again", as
   const worker = queue.runWorker();
   expect(await rig.statusOf(job)).toBe("complete");
   expect(job.attempts).toBe(2);
+  await rig.pump(worker.stop());
+  await rig.pump(queue.close());
+});
+
+test("a worker that cannot write as it stops ends all the same, and its jobs go back by its TTL", async () => {
+  const store = new FailingStore();
+  const rig = new Rig(store);
+  const queue = rig.open({ pollMs: 50, graceMs: 100, leaseMs: 1_000 });
+  const held = queue.task("held", ({ attempt }) => (attempt === 1 ? gate().promise : undefined));
+  const job = await held.enqueue([]);
+  const worker = queue.runWorker({ drainMs: 0 });
+  await rig.pass(30);
+  store.isDown = true;
+  expect(await rig.pump(worker.stop())).toMatchObject({ status: "handed-back", handedBack: 1 });
+  store.isDown = false;
+  queue.runWorker();
+  expect(await rig.statusOf(job)).toBe("complete");
+  expect(job.errors.map(({ code }) => code)).toEqual(["LEASE_EXPIRED"]);
+  await rig.pump(queue.close());
+});
+
+test("B5: a clock that is set back while a worker looks does not put off its next look", async () => {
+  const store = new FailingStore();
+  const rig = new Rig(store);
+  let offsetMs = 0;
+  const clock = { nowMs: (): number => rig.host.nowMs + offsetMs };
+  const queue = rig.open({ pollMs: 50 }, { clock });
+  const held = queue.task("held", async ({ signal }) => {
+    const end = gate();
+    signal.addEventListener("abort", () => end.resolve());
+    await end.promise;
+    throw signal.reason;
+  });
+  const job = await held.enqueue([]);
+  const worker = queue.runWorker();
+  await rig.pass(120);
+  store.onTransact = () => {
+    offsetMs = -3_600_000;
+  };
+  await rig.pass(60);
+  expect(offsetMs).toBeLessThan(0);
+  // Of another process: only a tick hears of it.
+  expect(await rig.pump(rig.open().cancel(job.id))).toBe(true);
+  await rig.pass(200);
+  await job.refresh();
+  expect(job.status).toBe("cancelled");
   await rig.pump(worker.stop());
   await rig.pump(queue.close());
 });

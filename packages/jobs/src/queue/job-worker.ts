@@ -293,7 +293,9 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     if (this.#isStopping || wallMs >= this.#nextMs) return;
     this.#cancelTick();
     this.#nextMs = wallMs;
-    const waitMs = Math.max(1, wallMs - this.#core.ports.clock.nowMs());
+    const { clock } = this.#core.ports;
+    // A clock that was set back meanwhile does not put the tick off.
+    const waitMs = Math.min(this.#core.options.pollMs, Math.max(1, wallMs - clock.nowMs()));
     this.#cancelTick = this.#core.ports.timer.after(waitMs, () => this.#tick());
   }
 
@@ -442,15 +444,19 @@ export class JobWorker implements PromiseLike<WorkerResult> {
 
   async #handBackRest(): Promise<void> {
     const rest = [...this.#running].filter(({ hasSettled }) => !hasSettled);
-    const handed = await this.#core.committer.write((turn) =>
-      rest.map(({ attempt }) => {
-        const job = claimed(turn, attempt.claim);
-        if (job !== undefined) handBack(turn, job);
-        return job !== undefined;
-      }),
-    );
+    let handed = rest.length;
+    try {
+      handed = await this.#core.committer.write((turn) => {
+        const jobs = rest.flatMap(({ attempt }) => claimed(turn, attempt.claim) ?? []);
+        for (const job of jobs) handBack(turn, job);
+        return jobs.length;
+      });
+    } catch (error) {
+      // They go back when its TTL has passed, unless it can say so as it leaves.
+      this.#trouble(error);
+    }
     for (const running of rest) this.#running.delete(running);
-    this.#counts.handedBack += handed.filter(Boolean).length;
+    this.#counts.handedBack += handed;
   }
 
   // What is left of it in the store: nothing, so that nobody need wait for its TTL.
