@@ -165,7 +165,7 @@ function comparisonsOf(hasPeer: boolean): readonly Comparison[] {
     },
     {
       ...{ sides: ["latency", "latencyFar", ...peerSides("latencyFlexiq"), "blocked"], rounds: 5 },
-      ...{ jobs: 10_000, samples: 300 },
+      ...{ jobs: 10_000, samples: 200 },
       cases: [
         {
           ...{ name: "idle, one process, p50", step: "latencyP50", unit: "ms" },

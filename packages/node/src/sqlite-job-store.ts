@@ -37,7 +37,9 @@ export class SqliteJobStore implements JobStore {
   readonly #tx: SqliteJobTx;
   readonly #watchers = new Set<() => void>();
   #watching: FSWatcher | undefined;
-  #isHinted = false;
+  // When to look whether others have committed; 0 where there is nothing to look for.
+  #waitMs = 0;
+  #timer: NodeJS.Timeout | undefined;
   #looks: Look[] = [];
 
   /**
@@ -133,15 +135,26 @@ export class SqliteJobStore implements JobStore {
     }
   }
 
+  // The log is written before it is synced, and a commit is seen once it is: a look that finds nothing is followed by later ones.
   #hint(): void {
-    if (this.#isHinted) return;
-    this.#isHinted = true;
-    // One hint for all that comes in a millisecond; the file's own version says whether others were at it.
-    setTimeout(() => {
-      this.#isHinted = false;
-      if (this.#watchers.size > 0 && this.#isChangedByOthers())
-        for (const told of this.#watchers) told();
-    }, 1);
+    if (this.#waitMs === hintMs.first) return;
+    clearTimeout(this.#timer);
+    this.#waitMs = hintMs.first;
+    this.#lookSoon();
+  }
+
+  #lookSoon(): void {
+    this.#timer = setTimeout(() => {
+      this.#waitMs *= 2;
+      if (this.#watchers.size === 0 || this.#waitMs > hintMs.most) {
+        this.#waitMs = 0;
+        return;
+      }
+      // One hint for all that comes at once; the file's own version says whether others were at it.
+      if (this.#isChangedByOthers()) for (const told of this.#watchers) told();
+      this.#lookSoon();
+    }, this.#waitMs);
+    this.#timer.unref();
   }
 
   #version = 0;
@@ -159,6 +172,9 @@ export class SqliteJobStore implements JobStore {
     }
   }
 }
+
+/** When the log has grown, it is looked whether others have committed: after so long, then twice as long, up to that. */
+const hintMs = { first: 1, most: 256 } as const;
 
 interface Look {
   readonly work: (tx: JobTx) => unknown;
