@@ -1,6 +1,11 @@
 /** Worker threads for work whose body is a module: a pool that tasks and jobs share. */
 import { availableParallelism } from "node:os";
-import { MessageChannel, Worker, type MessagePort } from "node:worker_threads";
+import {
+  MessageChannel,
+  receiveMessageOnPort,
+  Worker,
+  type MessagePort,
+} from "node:worker_threads";
 import { FabricError, fromWire, invalidArgument, isFabricError, toWire } from "@selvage/fabric";
 import type { RunningTask, TaskHost, TaskReply, TaskRequest, TaskRunner } from "@selvage/leasekit";
 import type { FromTask, TaskWorkerData, ToTask } from "./task-messages.ts";
@@ -311,12 +316,21 @@ class TaskThread {
   /** Gives the job back that it was sent and did not begin, because of what went before it here. */
   #exit(code: number): Job | undefined {
     clearTimeout(this.#leaving);
+    const isEnding = this.#isEnding;
+    this.#isEnding = true;
+    // The end may be heard of before what the thread had said until then: that it had begun, for one.
+    for (
+      let said = receiveMessageOnPort(this.#port);
+      said !== undefined;
+      said = receiveMessageOnPort(this.#port)
+    )
+      this.#hear(said.message as FromTask);
     this.#port.close();
     const job = this.#job;
     this.#job = undefined;
     if (job === undefined) return undefined;
     job.thread = undefined;
-    if (!this.#isEnding && !job.hasStarted && this.#hasPast) return job;
+    if (!isEnding && !job.hasStarted && this.#hasPast) return job;
     job.reject(died(job.request, `its thread exited with code ${code}`, this.#error));
     return undefined;
   }

@@ -1,6 +1,9 @@
 import { isFabricError, type MemLease } from "@selvage/fabric";
 import type { TaskHost, TaskReply, TaskRequest } from "@selvage/leasekit";
 import { Fabric, openTaskThreads, type TaskThreads } from "@selvage/node";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, describe, expect, it } from "vitest";
 import { body, inline } from "./executor-rig.ts";
@@ -278,4 +281,31 @@ describe("Draining a pool", () => {
     await until(() => fabric.stats().memory.freeBytes === fabric.stats().memory.capacityBytes);
     expect(fabric.leases()).toEqual([]);
   });
+});
+
+it("a request that has begun is not begun again, though its owner hears of the thread's end first", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "selvage-threads-"));
+  try {
+    await using pool = openTaskThreads({ threads: 1 });
+    // A thread with a past: what it has not begun may be another one's.
+    await ask(pool, idle).reply;
+    for (let time = 0; time < 8; time++) {
+      const log = join(folder, String(time));
+      const module = inline(
+        `import { appendFileSync } from "node:fs";
+        export default () => { appendFileSync(${JSON.stringify(log)}, "begun "); process.exit(7); }`,
+      );
+      // This loop turns so seldom that the thread's start and its end are heard of together.
+      const spinning = setInterval(() => {
+        for (const untilMs = performance.now() + 30; performance.now() < untilMs;);
+      }, 1);
+      const asked = ask(pool, module);
+      const code = await codeOf(asked);
+      clearInterval(spinning);
+      expect([code, readFileSync(log, "utf8")]).toEqual(["DISCONNECTED", "begun "]);
+      await ask(pool, idle).reply;
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
