@@ -71,7 +71,7 @@ export { jobStoreConformance } from "./queue/job-store-conformance.ts";
 export type { JobStoreSubject } from "./queue/job-store-conformance.ts";
 export type { JobFilter, JobStore, JobTx, ReadyJob } from "./queue/job-store.ts";
 export { JobWorker } from "./queue/job-worker.ts";
-export type { WorkerResult } from "./queue/job-worker.ts";
+export type { WorkerResult } from "./queue/worker-state.ts";
 export { MemoryJobStore } from "./queue/memory-job-store.ts";
 export type { JobQueueEvent, JobQueueJobEvent } from "./queue/queue-events.ts";
 export { JOB_QUEUE_DEFAULTS } from "./queue/queue-options.ts";

@@ -19,32 +19,8 @@ import type { QueueCore } from "./queue-core.ts";
 import type { ClaimKeeper } from "./queue-options.ts";
 import { sweepRetained } from "./retention.ts";
 import { upload } from "./request.ts";
+import type { ResolvedWorker, Running, WorkerResult } from "./worker-state.ts";
 import { WorkerThreads } from "./worker-threads.ts";
-
-/** What a worker did. */
-export interface WorkerResult {
-  /** `"drained"`: all that it had begun has ended. `"handed-back"`: some of it waits for another worker now. */
-  readonly status: "drained" | "handed-back";
-  readonly completed: number;
-  /** Attempts that failed. */
-  readonly failed: number;
-  readonly handedBack: number;
-}
-
-/** What a worker is told, all of it. */
-export interface ResolvedWorker {
-  readonly queues: () => readonly string[];
-  readonly concurrency: number;
-  readonly drainMs: number;
-}
-
-interface Running {
-  readonly attempt: JobAttempt;
-  /** Its body has ended, or does not count any more: there is room for another. */
-  hasSettled: boolean;
-  halt: Halt | undefined;
-  readonly timers: (() => void)[];
-}
 
 /** Beats within a TTL: two may be missed. */
 const beatsPerLease = 3;

@@ -16,7 +16,7 @@ export function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping)
         // The next beat tells; a store that is gone for longer than the TTL gives the worker up.
       }
     };
-    let cancel = (): void => {};
+    let cancel: (() => void) | undefined;
     return {
       stamp: () => {},
       begin() {
@@ -26,7 +26,7 @@ export function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping)
       },
       async stop() {
         isStopped = true;
-        cancel();
+        cancel?.();
         await said;
       },
     };
