@@ -179,9 +179,12 @@ export class JobBook {
     // One that could not leave, as it stopped, is like a dead one.
     if (isSame(worker.by, by) && !worker.hasEnded)
       throw new Violation(own, `${by.node.name} gave up ${id}, which is its own`);
-    const silentMs = this.nowMs - worker.beatAtMs;
-    if (silentMs < worker.leaseMs / drift - roundingMs)
-      throw new Violation(robbed, `${id} had said so ${silentMs} ms before, of ${worker.leaseMs}`);
+  }
+
+  #wasSilent(id: string, { leaseMs, beatAtMs }: KnownWorker): void {
+    const silentMs = this.nowMs - beatAtMs;
+    if (silentMs < leaseMs / drift - roundingMs)
+      throw new Violation(robbed, `${id} had said so ${silentMs} ms before, of ${leaseMs}`);
   }
 
   #gone(by: Incarnation, id: string): void {
@@ -190,6 +193,7 @@ export class JobBook {
     // One that stops does not ask whether others have given it up.
     if (worker.isGone && !isSame(worker.by, by))
       throw new Violation(own, `${id} was given up twice`);
+    if (!isSame(worker.by, by)) this.#wasSilent(id, worker);
     worker.isGone = true;
     this.bodies.workerGone(id);
   }

@@ -142,13 +142,6 @@ export const jobsMutants: readonly Mutant[] = [
   jobs("B4", "an expired job begins", claims, "if (expire(turn)) return", "if (false) return"),
   jobs(
     "B5",
-    "whoever was silent is given up without looking again",
-    worker,
-    "if (now.get(worker.id)?.beats === worker.beats) giveUp(turn, worker);",
-    "if (now.has(worker.id)) giveUp(turn, worker);",
-  ),
-  jobs(
-    "B5",
     "silence is measured by the clock on the wall",
     worker,
     "this.#watch.look(others, this.#core.monotonicMs());",
