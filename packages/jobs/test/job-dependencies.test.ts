@@ -417,6 +417,25 @@ describe("retention", () => {
     });
   });
 
+  it("finds what can go behind any number of jobs that are waited for", async () => {
+    const rig = new Rig();
+    const queue = rig.open();
+    const task = queue.task("t", async () => 1);
+    const held = await rig.pump(queue.enqueue("nobody", []));
+    const parents = await rig.pump(task.enqueueMany(Array.from({ length: 1_200 }, () => [])));
+    await rig.pump(
+      task.enqueueMany(
+        parents.map(() => []),
+        (index) => ({ dependsOn: [held, parents[index] as QueuedJob] }),
+      ),
+    );
+    queue.runWorker({ concurrency: 500 });
+    await rig.pump((parents.at(-1) as QueuedJob).result());
+    const last = await rig.pump(task.enqueue([]));
+    await rig.pump(last.result());
+    expect(await rig.pump(queue.purge())).toEqual([last.id]);
+  });
+
   it("is swept by workers: each status after its time, null never", async () => {
     const rig = new Rig();
     const queue = rig.open({ retention: { complete: 5_000, cancelled: null } });

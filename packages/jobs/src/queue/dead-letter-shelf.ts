@@ -2,7 +2,7 @@
 import { FabricError } from "@selvage/fabric";
 import { PHASES, type AttemptFailure, type JobRow } from "./job-record.ts";
 import type { JobTx } from "./job-store.ts";
-import { letGo, move } from "./lifecycle.ts";
+import { move } from "./lifecycle.ts";
 import type { QueueCore } from "./queue-core.ts";
 import { snapshotOf, type JobSnapshot } from "./job-snapshot.ts";
 import { revive } from "./revival.ts";
@@ -72,7 +72,6 @@ export class DeadLetterShelf {
         const seqs = turn.tx.endedBy("dead", turn.nowMs - olderThanMs, purgedMax);
         for (const seq of seqs) {
           const job = turn.tx.jobAt(seq) as JobRow;
-          if (job.owner !== null) letGo(turn, job);
           move(turn, job, PHASES.failed);
         }
         return seqs.length;

@@ -1,5 +1,5 @@
 /** How long ended jobs are kept. */
-import { isEnd, type JobStatus } from "./job-record.ts";
+import { isEnd, type JobRow, type JobStatus } from "./job-record.ts";
 import { forget } from "./lifecycle.ts";
 import type { Retention } from "./queue-options.ts";
 import type { Turn } from "./turn.ts";
@@ -28,18 +28,33 @@ export function purgeEnded(
   limit: number,
   isDryRun = false,
 ): readonly string[] {
-  const { tx } = turn;
-  const ids: string[] = [];
-  for (const seq of limit > 0 ? tx.endedBy(status, endedByMs, limit) : []) {
-    const job = tx.jobAt(seq);
-    if (job === undefined || job.owner !== null) continue;
-    const isWaitedFor = tx.childrenOf(seq).some((child) => {
-      const waiting = tx.jobAt(child);
-      return waiting !== undefined && !isEnd(waiting.phase);
+  const gone = purgeable(turn, status, endedByMs, limit);
+  if (!isDryRun) for (const job of gone) forget(turn, job);
+  return gone.map(({ id }) => id);
+}
+
+// However many have to be kept, those behind them are found.
+function purgeable(
+  turn: Turn,
+  status: JobStatus,
+  endedByMs: number,
+  limit: number,
+): readonly JobRow[] {
+  if (limit <= 0) return [];
+  for (let looked = limit; ; looked *= 2) {
+    const seqs = turn.tx.endedBy(status, endedByMs, looked);
+    const found = seqs.flatMap((seq) => {
+      const job = turn.tx.jobAt(seq);
+      return job !== undefined && isPurgeable(turn, job) ? [job] : [];
     });
-    if (isWaitedFor) continue;
-    ids.push(job.id);
-    if (!isDryRun) forget(turn, job);
+    if (found.length >= limit || seqs.length < looked) return found.slice(0, limit);
   }
-  return ids;
+}
+
+function isPurgeable({ tx }: Turn, { seq, owner }: JobRow): boolean {
+  if (owner !== null) return false;
+  return !tx.childrenOf(seq).some((child) => {
+    const waiting = tx.jobAt(child);
+    return waiting !== undefined && !isEnd(waiting.phase);
+  });
 }
