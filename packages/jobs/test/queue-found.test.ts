@@ -338,3 +338,16 @@ describe("a body that goes on after its time, while the store is out of order", 
     await rig.pump(queue.close());
   });
 });
+
+test("a worker that is told to stop while it cannot begin says why to whoever awaits it, and to nobody else", async () => {
+  const store = new FailingStore();
+  const rig = new Rig(store);
+  const queue = rig.open();
+  store.isDown = true;
+  const source = new AbortController();
+  const worker = queue.runWorker({ signal: source.signal });
+  source.abort();
+  // A rejection that nobody hears would fail this run.
+  await expect(rig.pump(worker.done)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  await rig.pass(10);
+});

@@ -332,7 +332,8 @@ export class JobQueue implements AsyncDisposable {
       drainMs: checkMs("drainMs", drainMs, 0),
     });
     this.#workers.add(worker);
-    const stop = (): void => void worker.stop();
+    // Why one could not begin is told by the worker.
+    const stop = (): void => void worker.stop().catch(() => {});
     signal?.addEventListener("abort", stop);
     const forgetWorker = (): void => {
       signal?.removeEventListener("abort", stop);
