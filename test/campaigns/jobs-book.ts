@@ -39,6 +39,8 @@ interface Known {
   readonly id: string;
   /** What it waits for, or has waited for: also what was purged since. */
   readonly parents: Set<number>;
+  /** Which item of a fan it is. */
+  readonly item: number | undefined;
   epoch: number;
   results: number;
   /** Failures that were noted and not yet counted by a change of its state. */
@@ -148,6 +150,7 @@ export class JobBook {
       ...{
         id: job.id,
         parents: new Set(),
+        item: job.spec.item,
         epoch: 0,
         results: 0,
         failures: 0,
@@ -288,7 +291,7 @@ export class JobBook {
     if (job.task === "poison") throw new Violation(poisoned, `${id} has completed`);
     const value = decoded(tx, result);
     this.#results.set(id, value);
-    if (spec.fan !== undefined) return this.#gathered(job, value, tx);
+    if (spec.fan !== undefined) return this.#gathered(job, value);
     const said = (Array.isArray(value) ? value[0] : value) as { id?: string; epoch?: number };
     if (before.phase !== PHASES.running || said?.id !== id || said.epoch !== before.epoch)
       throw new Violation(
@@ -298,11 +301,12 @@ export class JobBook {
   }
 
   // One result for each item of the job that it fanned out over, in their order.
-  #gathered({ id, seq, spec }: JobRow, value: unknown, tx: JobTx): void {
+  #gathered({ id, seq, spec }: JobRow, value: unknown): void {
     const items = this.#results.get(spec.fan?.items ?? "") as readonly unknown[];
-    const jobs = tx.parentsOf(seq).map((parent) => tx.jobAt(parent) as JobRow);
+    // As it was then: what was gathered may be purged in the same transaction.
+    const jobs = [...(this.#known.get(seq)?.parents ?? [])].map((one) => this.#known.get(one));
     const wanted = items.map((_, index) => {
-      const item = jobs.find((job) => job.spec.item === index);
+      const item = jobs.find((job) => job?.item === index);
       return this.#results.get(item?.id ?? "");
     });
     sometimes("a fan gathered its items", items.length > 1);
