@@ -157,6 +157,8 @@ function checkEnd(book: Book, row: JobCells): void {
   expect(book.jobs.get(row.root)?.phase).not.toBe(COMPLETE);
 }
 
+const unique = (of: readonly number[]): number[] => [...new Set(of)];
+
 // Every claim is accounted for: it failed, it was handed back, or it completed the job. Returns how many were handed back.
 function checkAttempts(book: Book, row: JobCells, retries: number): number {
   const { id, task, phase, attempts, epoch, failures, losses } = row;
@@ -169,10 +171,11 @@ function checkAttempts(book: Book, row: JobCells, retries: number): number {
   expect(attempts).toBeLessThanOrEqual(retries + 1 + handedBack);
   if (phase === DEAD) expect([task, id, failures]).toEqual([task, id, retries + 1]);
   const began = book.began.get(id) ?? [];
+  // A claim's body begins once.
+  const [epochs, of] = [began.map((line) => line.epoch), began.map((line) => line.attempt)];
+  expect([task, id, epochs]).toEqual([task, id, unique(epochs)]);
+  expect([task, id, of]).toEqual([task, id, unique(of)]);
   expect(began.length).toBeLessThanOrEqual(attempts);
-  const unique = (of: readonly number[]): number => new Set(of).size;
-  expect(unique(began.map((line) => line.epoch))).toBe(began.length);
-  expect(unique(began.map((line) => line.attempt))).toBe(began.length);
   for (const line of began) {
     expect(line.epoch).toBeLessThanOrEqual(epoch);
     expect(line.attempt).toBeLessThanOrEqual(attempts);

@@ -98,6 +98,13 @@ export class Crew implements AsyncDisposable {
     return member.ended;
   }
 
+  /** Has a process stand still for so long. Resolves when it goes on, if it lives. */
+  async freeze(pid: number, ms: number): Promise<void> {
+    // From a process beside: what stands still may hold the file's lock, and then so does this one.
+    const script = `kill -STOP ${pid} && sleep ${ms / 1_000}; kill -CONT ${pid}`;
+    await once(spawn("sh", ["-c", script], { stdio: "ignore" }), "close");
+  }
+
   /** Writes a line to the log. */
   note(line: LogLine): void {
     writeSync(this.#log.fd, lineOf(line));

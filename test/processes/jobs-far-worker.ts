@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { JobBodyContext } from "selvage";
 import { beganLine, openLog, type Made } from "./jobs-log.ts";
 
+// oxlint-disable-next-line import/no-default-export -- what a job's module gives is its default export.
 export default async function far(
   ctx: JobBodyContext,
   path: string,

@@ -35,10 +35,12 @@ function told(crew: Crew, type: string): readonly ToldLine[] {
   return crew.log().filter((line): line is ToldLine => "told" in line && line.told === type);
 }
 
-async function atRest(crew: Crew, jobs: readonly QueuedJob<unknown>[]): Promise<void> {
+/** Waits until nothing happens any more, and holds what there is. Resolves with how many jobs have completed. */
+async function atRest(crew: Crew, jobs: readonly QueuedJob[]): Promise<number> {
   await crew.idle();
   await crew.buried();
-  await checkEnded(crew, new Set(jobs.map(({ id }) => id)));
+  const { complete } = await checkEnded(crew, new Set(jobs.map(({ id }) => id)));
+  return complete;
 }
 
 /** How soon a killed process's job ran again, in milliseconds by the store's own times. */
@@ -81,7 +83,7 @@ export async function rerunsAfterKills(kills: number): Promise<Reruns> {
 }
 
 /** A process whose loop is blocked for `ms` by work that says that it advances: nobody takes it away. */
-export async function blockedFor(ms: number, leaseMs: number): Promise<void> {
+export async function blockedFor(ms: number, leaseMs: number): Promise<number> {
   await using crew = await crewOf(leaseMs);
   const busy = await crew.tasks.busy.enqueue([ms, false]);
   const { pid } = await began(crew, busy.id);
@@ -93,11 +95,11 @@ export async function blockedFor(ms: number, leaseMs: number): Promise<void> {
   expect([busy.attempts, busy.errors]).toEqual([1, []]);
   const ofIt = told(crew, "worker-started").find((line) => line.pid === pid);
   expect(told(crew, "worker-lost").map((line) => line.worker)).not.toContain(ofIt?.worker);
-  await atRest(crew, [busy, ...others]);
+  return await atRest(crew, [busy, ...others]);
 }
 
 /** A process whose loop is blocked without a sign: its job is another one's, and what it then says is refused. */
-export async function silentFor(ms: number, leaseMs: number): Promise<void> {
+export async function silentFor(ms: number, leaseMs: number): Promise<number> {
   await using crew = await crewOf(leaseMs);
   const job = await crew.tasks.busy.enqueue([ms, true]);
   const { pid } = await began(crew, job.id);
@@ -110,11 +112,11 @@ export async function silentFor(ms: number, leaseMs: number): Promise<void> {
     const names = told(crew, "worker-started").filter((line) => line.pid === pid);
     return names.length === 2;
   });
-  await atRest(crew, [job]);
+  return await atRest(crew, [job]);
 }
 
 /** SIGTERM of a process that has what ends in time, and of one that has what does not. */
-export async function toldToEnd(): Promise<void> {
+export async function toldToEnd(): Promise<number> {
   await using crew = await crewOf(2_000, 1_500);
   const brief = await crew.tasks.waits.enqueue([300, 300]);
   const drained = await crew.end((await began(crew, brief.id)).pid, "SIGTERM");
@@ -127,7 +129,7 @@ export async function toldToEnd(): Promise<void> {
   expect(await long.result({ timeoutMs: 60_000 })).toMatchObject({ attempt: 2 });
   expect([brief.attempts, brief.errors, long.errors]).toEqual([1, [], []]);
   expect(told(crew, "worker-lost")).toEqual([]);
-  await atRest(crew, [brief, long]);
+  return await atRest(crew, [brief, long]);
 }
 
 /** Most bodies of a task at a time, by the order of the log; those of a process end with it. */
@@ -143,12 +145,13 @@ function mostAtOnce(lines: readonly LogLine[], task: string): number {
   return most;
 }
 
+const many = (count: number) => Array.from({ length: count }, () => [40] as [number]);
+
 /** Limits of a task and of a queue, and a rate, while one of three processes is killed. */
-export async function limitsHeld(): Promise<void> {
+export async function limitsHeld(): Promise<number> {
   await using crew = await crewOf(1_000);
   const { capped, narrow, rated } = crew.tasks;
   await crew.queue.limit("narrow", { maxConcurrent: 3 });
-  const many = (count: number) => Array.from({ length: count }, () => [40] as [number]);
   const [ofTask, ofQueue, ofRate] = await Promise.all([
     capped.enqueueMany(many(40)),
     narrow.enqueueMany(many(40)),
@@ -161,7 +164,7 @@ export async function limitsHeld(): Promise<void> {
     .slice(-1);
   await crew.end((running as BeganLine).pid, "SIGKILL");
   crew.start();
-  await atRest(crew, [...ofTask, ...ofQueue, ...ofRate]);
+  const complete = await atRest(crew, [...ofTask, ...ofQueue, ...ofRate]);
   const lines = crew.log();
   expect([mostAtOnce(lines, "capped"), mostAtOnce(lines, "narrow")]).toEqual([CAP, 3]);
   const pids = new Set(
@@ -169,6 +172,7 @@ export async function limitsHeld(): Promise<void> {
   );
   expect(pids.size).toBeGreaterThan(1);
   checkRate(told(crew, "started").filter(({ jobId }) => ofRate.some(({ id }) => id === jobId)));
+  return complete;
 }
 
 // By the times of the claims' transactions, which is what a bucket goes by. Clocks of processes differ by a millisecond or two.
@@ -184,7 +188,7 @@ function checkRate(claims: readonly ToldLine[]): void {
 }
 
 /** A queue that is paused for all processes by another one. */
-export async function pausedForAll(): Promise<void> {
+export async function pausedForAll(): Promise<number> {
   await using crew = await crewOf(2_000);
   const before = await crew.tasks.plain.enqueueMany(Array.from({ length: 60 }, () => [20]));
   await began(crew, before[0]?.id ?? "");
@@ -198,11 +202,11 @@ export async function pausedForAll(): Promise<void> {
   expect(begun()).toBe(counted + 1);
   expect((await crew.queue.stats({ queue: "default" })).pending).toBe(65 - counted);
   await crew.queue.resume("default");
-  await atRest(crew, [...before, ...after]);
+  return await atRest(crew, [...before, ...after]);
 }
 
 /** A schedule that three processes see due: each fire is one job. */
-export async function firedOnce(fires: number): Promise<void> {
+export async function firedOnce(fires: number): Promise<number> {
   await using crew = await crewOf(2_000);
   await crew.tasks.plain.cron("* * * * * *", { name: "tick", args: [0] });
   await crew.until("it has fired", async () => (await crew.queue.listJobs()).length >= fires);
@@ -211,5 +215,5 @@ export async function firedOnce(fires: number): Promise<void> {
   const jobs = await crew.queue.listJobs();
   const seconds = jobs.map(({ times }) => Math.floor(times.createdMs / 1_000));
   expect(new Set(seconds).size).toBe(jobs.length);
-  await atRest(crew, jobs);
+  return await atRest(crew, jobs);
 }

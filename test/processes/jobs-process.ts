@@ -50,6 +50,9 @@ interface Tasks {
 export const CAP = 2;
 export const RATE = { perSecond: 8, burst: 8, text: "8/s" } as const;
 
+const pause = (ctx: JobContext, ms: number): Promise<void> =>
+  sleep(ms, undefined, { signal: ctx.signal as AbortSignal });
+
 /** Declares the tasks, the same ones for whoever makes jobs as for those that run them; `fd` is a log. */
 export function declareTasks(queue: JobQueue, fd: number): Tasks {
   const made = async (
@@ -67,8 +70,6 @@ export function declareTasks(queue: JobQueue, fd: number): Tasks {
     return { job, epoch, attempt, of: of.map((one) => ({ job: one.job, epoch: one.epoch })) };
   };
   const backoff = { delaysMs: [20], jitter: "none" } as const;
-  const pause = (ctx: JobContext, ms: number): Promise<void> =>
-    sleep(ms, undefined, { signal: ctx.signal as AbortSignal });
   return {
     plain: queue.task("plain", { backoff }, (ctx, ms: number) => made(ctx, () => pause(ctx, ms))),
     flaky: queue.task("flaky", { backoff }, (ctx, failures: number) =>

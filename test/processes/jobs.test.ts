@@ -12,7 +12,7 @@ import { jobRounds, linesOf } from "./jobs-rounds.ts";
 
 /** For processes of a busy machine to start. */
 const atMostMs = 240_000;
-const rounds = 3;
+const rounds = 4;
 
 describe("jobs over three worker processes", () => {
   it(
@@ -21,7 +21,8 @@ describe("jobs over three worker processes", () => {
       const seen = await jobRounds("gate", rounds);
       console.log(linesOf(seen));
       expect(seen.rounds).toBe(rounds);
-      expect(seen.kills + seen.stops).toBeGreaterThanOrEqual(rounds);
+      // One that was about to be killed may have ended by a job that is poison.
+      expect(seen.kills).toBeGreaterThanOrEqual(0.8 * rounds);
     },
     atMostMs,
   );
@@ -41,29 +42,37 @@ describe("jobs over three worker processes", () => {
 
   it(
     "B5: a process whose loop is blocked for many TTLs by work that reports progress keeps its job",
-    () => blockedFor(4_500, 1_500),
+    async () => expect(await blockedFor(4_500, 1_500)).toBe(13),
     atMostMs,
   );
 
   it(
     "B2: one that is blocked without a word loses its job to another, and what it says then is refused",
-    () => silentFor(4_000, 1_000),
+    async () => expect(await silentFor(4_000, 1_000)).toBe(1),
     atMostMs,
   );
 
   it(
     "SIGTERM drains, hands back what does not end in time, and the exit code says which",
-    toldToEnd,
+    async () => expect(await toldToEnd()).toBe(2),
     atMostMs,
   );
 
   it(
     "limits of a task and a queue, and a rate, hold also while a process is killed",
-    limitsHeld,
+    async () => expect(await limitsHeld()).toBe(110),
     atMostMs,
   );
 
-  it("a pause holds for all, and for no other queue", pausedForAll, atMostMs);
+  it(
+    "a pause holds for all, and for no other queue",
+    async () => expect(await pausedForAll()).toBe(66),
+    atMostMs,
+  );
 
-  it("a schedule fires once a time", () => firedOnce(3), atMostMs);
+  it(
+    "a schedule fires once a time",
+    async () => expect(await firedOnce(3)).toBeGreaterThanOrEqual(3),
+    atMostMs,
+  );
 });

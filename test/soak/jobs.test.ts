@@ -14,7 +14,8 @@ describe("jobs over three worker processes, for long", () => {
       const seen = await jobRounds(seed, rounds);
       console.log(linesOf(seen));
       expect(seen.rounds).toBe(rounds);
-      expect(seen.kills + seen.stops).toBeGreaterThanOrEqual(rounds);
+      // One that was about to be killed may have ended by a job that is poison.
+      expect(seen.kills).toBeGreaterThanOrEqual(0.8 * rounds);
     },
     4 * 3_600_000,
   );
@@ -27,10 +28,11 @@ describe("jobs over three worker processes, for long", () => {
     expect(latestMs).toBeLessThanOrEqual(leaseMs + 2 * pollMs + 6_000);
   });
 
-  it("B5: a process whose loop is blocked for 10 s by work that reports progress keeps its job", () =>
-    blockedFor(10_000, 3_000));
+  it("B5: a process whose loop is blocked for 10 s by work that reports progress keeps its job", async () => {
+    expect(await blockedFor(10_000, 3_000)).toBe(13);
+  });
 
   it("limits and rates hold while processes are killed, again and again", async () => {
-    for (let round = 0; round < 10; round++) await limitsHeld();
+    for (let round = 0; round < 10; round++) expect(await limitsHeld()).toBe(110);
   });
 });

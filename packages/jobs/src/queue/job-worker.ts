@@ -345,11 +345,12 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   async #register(): Promise<void> {
     const { committer, ports, options, store } = this.#core;
     const id = await committer.write((turn) => turn.nextId());
-    const keeper = (ports.keep ?? loopKeeper(this.#core))(store, {
+    const keeping = {
       worker: id,
       beatMs: options.leaseMs / beatsPerLease,
       onLost: () => void this.#lost(id),
-    });
+    };
+    const keeper = ports.keep?.(store, keeping) ?? loopKeeper(this.#core)(store, keeping);
     this.#keeper = keeper;
     try {
       await keeper.ready;
