@@ -24,7 +24,7 @@ export interface BeganLine {
 }
 
 /** A body is over: what it returns is not committed yet. */
-export interface OverLine {
+interface OverLine {
   readonly over: string;
   readonly task: string;
   readonly pid: number;
@@ -43,7 +43,7 @@ export interface ToldLine {
 }
 
 /** The parent is about to end a process. */
-export interface KillingLine {
+interface KillingLine {
   readonly killing: number;
   readonly atMs: number;
 }
