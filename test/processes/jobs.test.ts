@@ -28,7 +28,7 @@ describe("jobs over three worker processes", () => {
   );
 
   it(
-    "B5: a job of a process that is killed runs again within its TTL and two ticks, and not before its TTL",
+    "(f) B5: a job of a process that is killed runs again within its TTL and two ticks, and not before its TTL",
     async () => {
       const seen = await rerunsAfterKills(2);
       console.log(linesOf(seen));
