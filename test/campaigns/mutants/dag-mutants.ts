@@ -87,5 +87,11 @@ export const dagMutants: readonly Mutant[] = [
     "book.pause = { isDue: false, isLeft: !lingers, stop };",
     "book.pause = { isDue: false, isLeft: true, stop };",
   ),
-  dag("D1", "an output is not kept for its readers", shelf, "    scope.add(lease);\n", ""),
+  dag(
+    "D1",
+    "an output is not kept for its readers",
+    shelf,
+    "    entry.hold = renewals?.hold(lease, { ttlMs, stallMs, policy });\n",
+    "    void [renewals, ttlMs, stallMs, policy];\n",
+  ),
 ];

@@ -5,6 +5,7 @@ const queue = "packages/jobs/src/queue";
 const lifecycle = `${queue}/lifecycle.ts`;
 const claims = `${queue}/claims.ts`;
 const worker = `${queue}/job-worker.ts`;
+const outcome = `${queue}/outcome.ts`;
 const revival = `${queue}/revival.ts`;
 const jobs = mutantsOf("jobs");
 
@@ -121,7 +122,7 @@ export const jobsMutants: readonly Mutant[] = [
   jobs(
     "B4",
     "a body that goes on after its time keeps its place for ever",
-    worker,
+    outcome,
     "if (job.owner === owner && job.phase !== PHASES.running) letGo(turn, job);",
     "if (job.owner === owner && job.phase === PHASES.running) letGo(turn, job);",
   ),
