@@ -1,4 +1,4 @@
-import { from, type JobQueue, type QueuedJob } from "@selvage/jobs";
+import { from, type JobQueue, type QueuedJob, type StandardSchema } from "@selvage/jobs";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { gate, Rig } from "./queue-rig.ts";
 
@@ -73,6 +73,21 @@ describe("data", () => {
       await rig.pump(b.result()),
       await rig.pump(c.result()),
     ]).toEqual(["1x", "x1", 1]);
+  });
+
+  it("is made by each function with what it has in hand, also where their texts are one", async () => {
+    const rig = new Rig();
+    const queue = rig.open();
+    const one = await rig.pump(queue.task("one", async () => 1).enqueue([]));
+    const show = queue.task("show", async (_ctx, what: number) => what);
+    const times = [10, 20, 30];
+    const jobs = await rig.pump(
+      Promise.all(times.map((by) => show.enqueue([from([one], (n) => n * by)]))),
+    );
+    queue.runWorker();
+    const made: number[] = [];
+    for (const job of jobs) made.push(await rig.pump(job.result()));
+    expect(made).toEqual(times);
   });
 
   it("a process that does not know a function says so, and does not try again", async () => {
@@ -336,6 +351,31 @@ describe("fan-out and fan-in", () => {
       4,
       ["waited 30", "waited 10", "waited 20"],
     ]);
+  });
+
+  it("holds each item against the task's schema, and waits as long as it is told", async () => {
+    const rig = new Rig();
+    const queue = rig.open({ defaultRetries: 0 });
+    const input: StandardSchema<[number]> = {
+      "~standard": {
+        version: 1,
+        vendor: "test",
+        validate: (value) =>
+          typeof (value as unknown[])[0] === "number"
+            ? { value: value as [number] }
+            : { issues: [{ message: "no number" }] },
+      },
+    };
+    const square = queue.task("square", { input }, async (_ctx, n: number) => n * n);
+    const good = await rig.pump(queue.task("good", async () => [1, 2]).enqueue([]));
+    const bad = await rig.pump(queue.task("bad", async () => [1, "x" as never]).enqueue([]));
+    const fan = await rig.pump(square.fanOut(good, { delayMs: 2_000 }));
+    const dead = await rig.pump(square.fanOut(bad));
+    const fromMs = rig.host.nowMs;
+    queue.runWorker();
+    expect(await rig.statusOf(dead)).toBe("cancelled");
+    expect(await rig.pump(fan.result())).toEqual([1, 4]);
+    expect(rig.host.nowMs - fromMs).toBeGreaterThanOrEqual(2_000);
   });
 
   it("an empty list is gathered at once, also where it is there already", async () => {

@@ -299,6 +299,24 @@ describe("enqueue", () => {
   });
 });
 
+describe("a backoff", () => {
+  it.each([
+    ["baseMs", { baseMs: -1 }],
+    ["factor", { factor: 0.5 }],
+    ["maxMs", { maxMs: Infinity }],
+    ["jitter", { jitter: "some" as never }],
+    ["delaysMs", { delaysMs: [1, Number.NaN] }],
+  ])("is refused with a bad %s", (name, backoff) => {
+    const queue = new Rig().open();
+    expect(() => queue.task("t", { backoff }, boom)).toThrow(
+      expect.objectContaining({
+        code: "INVALID_ARGUMENT",
+        details: expect.objectContaining({ argument: `backoff.${name}` }),
+      }),
+    );
+  });
+});
+
 describe("retries", () => {
   it("tries again as often as it is told, keeps the id, and tells each failure", async () => {
     const rig = new Rig();

@@ -236,6 +236,25 @@ describe("limits", () => {
   });
 });
 
+describe("threads that cannot be opened", () => {
+  it("fail the attempts that need them, and neither a stop nor a close hangs", async () => {
+    const rig = new Rig();
+    let opens = 0;
+    const openFabric = (): never => {
+      opens++;
+      throw new FabricError("CAPACITY_EXCEEDED", "no memory", {});
+    };
+    const queue = rig.open({ defaultRetries: 1 }, { openFabric });
+    const task = queue.task("far", { backoff: { baseMs: 1 } }, new URL("file:///nowhere.ts"));
+    const job = await rig.pump(task.enqueue([]));
+    const worker = queue.runWorker();
+    expect(await rig.statusOf(job)).toBe("dead");
+    expect([opens, job.errors[0]?.code]).toEqual([2, "CAPACITY_EXCEEDED"]);
+    expect(await rig.pump(worker.stop())).toMatchObject({ failed: 2 });
+    await rig.pump(queue.close());
+  });
+});
+
 describe("a stop", () => {
   it("lets what runs end, claims nothing more, can be asked for again and again, and says that it drained", async () => {
     const rig = new Rig();
@@ -471,12 +490,64 @@ describe("a store that fails", () => {
     },
   );
 
-  it("when a worker begins rejects the worker", async () => {
+  it("when a worker begins is waited for: nobody need await the worker, and it works once the store is back", async () => {
     const store = new Failing();
     const rig = new Rig(store);
     const queue = rig.open();
-    store.fails = 1;
-    await expect(rig.pump(queue.runWorker())).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    const job = await rig.pump(queue.task("t", async () => 1).enqueue([]));
+    store.fails = 3;
+    queue.runWorker();
+    expect(await rig.pump(job.result())).toBe(1);
+    expect(rig.events.filter(({ type }) => type === "trouble").length).toBeGreaterThan(1);
     await rig.pump(queue.close());
+  });
+
+  it("and takes its time keeps a worker's ticks going: delayed jobs start, and a stop ends", async () => {
+    const inner = new MemoryJobStore();
+    const rig: Rig = new Rig({
+      transact: async (work) => {
+        await rig.host.later(8);
+        return inner.transact(work);
+      },
+      look: (work) => inner.look(work),
+      watch: (onChange) => inner.watch(onChange),
+      close: () => inner.close(),
+    });
+    const queue = rig.open({ pollMs: 50 });
+    const task = queue.task("t", async () => 1);
+    const worker = queue.runWorker();
+    const jobs = await rig.pump(
+      Promise.all(Array.from({ length: 60 }, (_, at) => task.enqueue([], { delayMs: 7 * at }))),
+    );
+    for (const job of jobs) expect(await rig.pump(job.result({ timeoutMs: 60_000 }))).toBe(1);
+    expect(await rig.pump(worker.stop())).toMatchObject({ status: "drained", completed: 60 });
+  });
+
+  it("and is locked for longer than a TTL robs nobody: while nobody could look, nobody could beat", async () => {
+    const inner = new MemoryJobStore();
+    let lock: PromiseWithResolvers<void> | undefined;
+    const rig: Rig = new Rig({
+      transact: async (work) => {
+        await lock?.promise;
+        return inner.transact(work);
+      },
+      look: (work) => inner.look(work),
+      watch: (onChange) => inner.watch(onChange),
+      close: () => inner.close(),
+    });
+    const options = { leaseMs: 1_000, pollMs: 100, defaultRetries: 0 };
+    const queues = [rig.open(options), rig.open(options), rig.open(options)];
+    const tasks = queues.map((queue) =>
+      queue.task("t", async () => rig.host.later(20_000).then(() => "once")),
+    );
+    for (const queue of queues) queue.runWorker({ concurrency: 1 });
+    const jobs = await rig.pump((tasks[0] as QueuedTask<[], string>).enqueueMany([[], [], []]));
+    await rig.pass(2_000);
+    lock = Promise.withResolvers();
+    await rig.pass(3_000);
+    lock.resolve();
+    lock = undefined;
+    for (const job of jobs) expect(await rig.pump(job.result({ timeoutMs: 60_000 }))).toBe("once");
+    expect(rig.events.filter(({ type }) => type === "worker-lost")).toEqual([]);
   });
 });

@@ -39,6 +39,11 @@ export class SqliteFile {
     }
   }
 
+  /** True once a write to the file has failed: what is on the disk is not known until it is opened again. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Does what `work` does to the database. @throws FabricError `STORE_UNAVAILABLE`, `CORRUPT_RECORD`. */
   run<T>(work: (database: DatabaseSync) => T): T {
     if (this.#failure !== undefined)

@@ -86,9 +86,14 @@ const tables = `
 
 /**
  * What makes version n + 1 of version n. What was given out is not changed: a new version is a new entry. The second one finds jobs by
- * the dead one that cancelled them.
+ * the dead one that cancelled them; the third one keeps with a schedule what its jobs are told, and lists what failed without
+ * looking at what did not.
  */
 export const jobMigrations: readonly string[] = [
   tables,
   "CREATE INDEX jobs_root ON jobs (root) WHERE root IS NOT NULL;",
+  `ALTER TABLE crons ADD COLUMN spec TEXT NOT NULL DEFAULT
+    '{"timeoutMs":300000,"retries":3,"baseMs":1000,"factor":2,"maxMs":300000,"jitter":"full"}';
+  ALTER TABLE crons ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX jobs_failed ON jobs (phase, seq) WHERE phase > 4;`,
 ];

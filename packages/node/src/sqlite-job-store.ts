@@ -33,14 +33,16 @@ export interface SqliteJobStoreOptions {
  * ```
  */
 export class SqliteJobStore implements JobStore {
-  readonly #file: SqliteFile;
-  readonly #tx: SqliteJobTx;
+  readonly #options: SqliteJobStoreOptions;
+  #file: SqliteFile;
+  #tx: SqliteJobTx;
   readonly #watchers = new Set<() => void>();
   #watching: FSWatcher | undefined;
   // When to look whether others have committed; 0 where there is nothing to look for.
   #waitMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #looks: Look[] = [];
+  #isClosed = false;
 
   /**
    * Opens the file, or makes it, with its folder.
@@ -52,15 +54,8 @@ export class SqliteJobStore implements JobStore {
     if (bytesMax !== undefined && !(bytesMax >= 0))
       throw invalidArgument("bytesMax", "bytes from 0 up", bytesMax);
     if (typeof path === "string" && path !== "") makeFolder(path);
-    this.#file = new SqliteFile(path, "");
-    try {
-      this.#file.transact((database) => migrate(path, database));
-      if (bytesMax !== undefined) this.#file.run((database) => limit(database, bytesMax));
-      this.#tx = this.#file.run((database) => new SqliteJobTx(database));
-    } catch (thrown) {
-      this.#file.close();
-      throw thrown;
-    }
+    this.#options = options;
+    [this.#file, this.#tx] = openJobs(path, options);
   }
 
   /** As it was opened. */
@@ -69,12 +64,21 @@ export class SqliteJobStore implements JobStore {
   }
 
   async transact<T>(work: (tx: JobTx) => T): Promise<T> {
+    this.#revive();
     try {
       return this.#file.transact(() => this.#tx.run(work));
     } catch (thrown) {
       this.#tx.forget();
       throw thrown;
     }
+  }
+
+  // A write failed: what its connection believes of the file is not known to be so. Another one reads what is there.
+  #revive(): void {
+    if (!this.#file.hasFailed || this.#isClosed) return;
+    const opened = openJobs(this.#file.path, this.#options);
+    this.#file.close();
+    [this.#file, this.#tx] = opened;
   }
 
   look<T>(work: (tx: JobTx) => T): Promise<T> {
@@ -90,6 +94,7 @@ export class SqliteJobStore implements JobStore {
     this.#looks = [];
     let seen: readonly unknown[];
     try {
+      this.#revive();
       seen = this.#look((tx) => looks.map(({ work }) => work(tx)));
     } catch {
       // One that cannot be done takes nobody along.
@@ -118,6 +123,7 @@ export class SqliteJobStore implements JobStore {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#watchers.clear();
     this.#watching?.close();
     this.#watching = undefined;
@@ -180,6 +186,18 @@ interface Look {
   readonly work: (tx: JobTx) => unknown;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
+}
+
+function openJobs(path: string, { bytesMax }: SqliteJobStoreOptions): [SqliteFile, SqliteJobTx] {
+  const file = new SqliteFile(path, "");
+  try {
+    file.transact((database) => migrate(path, database));
+    if (bytesMax !== undefined) file.run((database) => limit(database, bytesMax));
+    return [file, file.run((database) => new SqliteJobTx(database))];
+  } catch (thrown) {
+    file.close();
+    throw thrown;
+  }
 }
 
 function makeFolder(path: string): void {

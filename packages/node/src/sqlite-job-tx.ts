@@ -170,6 +170,9 @@ export class SqliteJobTx implements JobTx {
     const where = ["seq < ?"];
     const values: SQLInputValue[] = [beforeSeq ?? Number.MAX_SAFE_INTEGER];
     if (status !== undefined) where.push(`phase IN (${phasesOf(status).join(", ")})`);
+    // Said so that the index is found that has no others.
+    if (status === "running") where.push("owner IS NOT NULL");
+    if (status === "dead" || status === "failed" || status === "cancelled") where.push("phase > 4");
     if (queue !== undefined) values.push((where.push("queue = ?"), queue));
     if (task !== undefined) values.push((where.push("task = ?"), task));
     const rows = this.#all(jobSql.where(where.join(" AND ")), ...values, limit);
@@ -360,24 +363,32 @@ export class SqliteJobTx implements JobTx {
 
   crons(): readonly CronRow[] {
     const rows = this.#all(
-      `SELECT name, task, queue, expression, time_zone, args, next_ms, is_paused FROM crons ORDER BY name`,
+      `SELECT name, task, queue, expression, time_zone, args, next_ms, is_paused, spec, priority
+        FROM crons ORDER BY name`,
     );
-    return rows.map(([name, task, queue, expression, timeZone, args, nextMs, isPaused]) => ({
-      name: name as string,
-      task: task as string,
-      queue: queue as string,
-      expression: expression as string,
-      timeZone: timeZone as string,
-      args: args as Uint8Array,
-      nextMs: nextMs as number,
-      isPaused: isPaused === 1,
-    }));
+    return rows.map(
+      ([name, task, queue, expression, timeZone, args, nextMs, isPaused, spec, priority]) => ({
+        name: name as string,
+        task: task as string,
+        queue: queue as string,
+        expression: expression as string,
+        timeZone: timeZone as string,
+        args: args as Uint8Array,
+        nextMs: nextMs as number,
+        isPaused: isPaused === 1,
+        spec: JSON.parse(spec as string) as CronRow["spec"],
+        priority: priority as number,
+      }),
+    );
   }
 
-  putCron({ name, task, queue, expression, timeZone, args, nextMs, isPaused }: CronRow): void {
+  putCron(cron: CronRow): void {
+    const { name, task, queue, expression, timeZone, args, nextMs, isPaused, spec, priority } =
+      cron;
     this.#do(
-      "INSERT OR REPLACE INTO crons VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO crons VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       ...[name, task, queue, expression, timeZone, args, nextMs, isPaused ? 1 : 0],
+      ...[JSON.stringify(spec), priority],
     );
   }
 

@@ -209,20 +209,33 @@ function expire(turn: Turn): boolean {
 
 /**
  * Tells which workers are silent. It trusts no clock but its own: a worker is given up when its beats have stood still for its
- * TTL while this one looked, so that no jump of a wall clock, of this host or theirs, takes work from the living.
+ * TTL while this one looked, so that no jump of a wall clock, of this host or theirs, takes work from the living. Only time in
+ * which it looked regularly counts: while it could not look, because the store was locked or all stood still, nobody could beat.
  */
 export class Watch {
-  readonly #seen = new Map<string, { beats: number; sinceMs: number }>();
+  readonly #everyMs: number;
+  readonly #seen = new Map<string, { beats: number; silentMs: number }>();
+  #lastMs: number | undefined;
+
+  /** It is to look every `everyMs`. */
+  constructor(everyMs: number) {
+    this.#everyMs = everyMs;
+  }
 
   /** Takes what is known of the workers at `nowMs`, by a clock that does not jump. Returns those that are given up. */
   look(workers: readonly WorkerRow[], nowMs: number): readonly WorkerRow[] {
+    const passedMs = nowMs - (this.#lastMs ?? nowMs);
+    this.#lastMs = nowMs;
     const ids = new Set(workers.map(({ id }) => id));
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
     return workers.filter(({ id, beats, leaseMs }) => {
       const seen = this.#seen.get(id);
-      if (seen?.beats === beats) return nowMs - seen.sinceMs >= leaseMs;
-      this.#seen.set(id, { beats, sinceMs: nowMs });
-      return false;
+      if (seen?.beats !== beats) {
+        this.#seen.set(id, { beats, silentMs: 0 });
+        return false;
+      }
+      if (passedMs <= this.#everyMs + leaseMs / 3) seen.silentMs += passedMs;
+      return seen.silentMs >= leaseMs;
     });
   }
 }

@@ -19,24 +19,28 @@ export function fireCrons(turn: Turn, core: QueueCore): number {
 }
 
 function fire(turn: Turn, core: QueueCore, cron: CronRow): number {
-  const { expression, timeZone } = cron;
-  // Known not to throw: it was tried when the schedule was set.
-  const nextMs = core.ports.cronNextMs?.(expression, timeZone, turn.nowMs) ?? Infinity;
+  const nextMs = nextOf(turn, core, cron);
   turn.tx.putCron({ ...cron, nextMs });
-  const task = core.tasks.get(cron.task);
-  const { defaultRetries, defaultTimeoutMs } = core.options;
+  const { task, queue, spec, priority, args } = cron;
   enqueue(turn, {
-    ...{ task: cron.task, queue: cron.queue, args: keepPayload(turn, cron.args) },
-    spec: specOf(
-      task?.backoff,
-      task?.timeoutMs ?? defaultTimeoutMs,
-      task?.retries ?? defaultRetries,
-    ),
-    priority: task?.priority ?? 0,
+    ...{ task, queue, spec, priority, args: keepPayload(turn, args) },
     ...{ dueMs: turn.nowMs, expiresMs: null, uniqueKey: null, dependsOn: [] },
     ...{ metadata: JSON.stringify({ cron: cron.name }), notes: null },
   });
   return nextMs;
+}
+
+/** A schedule whose next time this process cannot tell is asked for again by then, in milliseconds. */
+const unknownMs = 60_000;
+
+// It was tried when it was set, by another process perhaps, which knows a time zone that this one does not.
+function nextOf(turn: Turn, core: QueueCore, { expression, timeZone }: CronRow): number {
+  try {
+    return core.ports.cronNextMs?.(expression, timeZone, turn.nowMs) ?? Infinity;
+  } catch (error) {
+    turn.told.push({ type: "trouble", error, atMs: turn.nowMs });
+    return turn.nowMs + unknownMs;
+  }
 }
 
 type Backoff = Partial<Omit<JobSpec, "timeoutMs" | "retries">>;

@@ -5,10 +5,15 @@ import type { JobQueueEvent } from "./queue-events.ts";
 export class EventFeed implements AsyncIterableIterator<JobQueueEvent> {
   readonly #unread: JobQueueEvent[] = [];
   readonly #unsubscribe: () => void;
+  readonly #onEnd: () => void;
   #reader: ((result: IteratorResult<JobQueueEvent>) => void)[] = [];
   #isOver = false;
 
-  constructor(subscribe: (watcher: (event: JobQueueEvent) => void) => () => void) {
+  constructor(
+    subscribe: (watcher: (event: JobQueueEvent) => void) => () => void,
+    onEnd: () => void,
+  ) {
+    this.#onEnd = onEnd;
     this.#unsubscribe = subscribe((value) => {
       const reader = this.#reader.shift();
       if (reader === undefined) this.#unread.push(value);
@@ -39,6 +44,7 @@ export class EventFeed implements AsyncIterableIterator<JobQueueEvent> {
   end(): void {
     this.#isOver = true;
     this.#unsubscribe();
+    this.#onEnd();
     for (const reader of this.#reader) reader({ value: undefined, done: true });
     this.#reader = [];
   }

@@ -102,7 +102,9 @@ export class JobAttempt {
       args[input.index] = await this.#input(input, results);
     }
     const { input: schema } = this.task;
-    return inputs.length > 0 && schema !== undefined ? validate(job.task, schema, args) : args;
+    return (inputs.length > 0 || job.spec.item !== undefined) && schema !== undefined
+      ? validate(job.task, schema, args)
+      : args;
   }
 
   async #input(input: InputSpec, results: Claim["results"]): Promise<unknown> {
@@ -235,7 +237,12 @@ export class JobAttempt {
       ...{ baseMs, factor, maxMs, jitter, retries: Infinity },
       ...(delaysMs === undefined ? {} : { delaysMs }),
     };
-    return retryDelayMs(policy, job.attempts, error, randomFraction(this.#core.ports.random));
+    return retryDelayMs(
+      policy,
+      job.spec.retries - job.retriesLeft + 1,
+      error,
+      randomFraction(this.#core.ports.random),
+    );
   }
 
   // A predicate that throws says nothing: the failure is tried again.

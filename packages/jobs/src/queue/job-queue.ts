@@ -24,10 +24,11 @@ import {
   type WorkerOptions,
 } from "./queue-options.ts";
 import { snapshotOf } from "./job-snapshot.ts";
+import { specOf } from "./cron.ts";
 import { QueuedJob } from "./queued-job.ts";
 import { QueuedTask, type CronWanted, type JobWanted } from "./queued-task.ts";
 import { parseRate } from "./rate-limit.ts";
-import { encodeArgs, requestOf, requestsOf } from "./request.ts";
+import { plainBytes, requestOf, requestsOf } from "./request.ts";
 import { purgeEnded } from "./retention.ts";
 import { payloadBytes } from "./turn.ts";
 
@@ -124,6 +125,10 @@ export class JobQueue implements AsyncDisposable {
       throw invalidArgument("status", JOB_STATUSES.join(", "), status);
     const found = await this.#core.look((tx) => {
       const beforeSeq = before === undefined ? undefined : tx.jobById(before)?.seq;
+      if (before !== undefined && beforeSeq === undefined)
+        throw new FabricError("NOT_FOUND", `There is no job ${before} to list from`, {
+          job: before,
+        });
       const filter = {
         ...{ limit, ...(status && { status }), ...(queue && { queue }) },
         ...{ ...(taskName && { task: taskName }), ...(beforeSeq && { beforeSeq }) },
@@ -245,7 +250,7 @@ export class JobQueue implements AsyncDisposable {
             dryRun,
           ),
         );
-        gone.push(...ids);
+        for (const id of ids) gone.push(id);
         if (dryRun || ids.length === 0) break;
       }
     }
@@ -303,7 +308,10 @@ export class JobQueue implements AsyncDisposable {
 
   /** What happens in this process from now on, as it happens. Ends with the queue, or when its reader leaves. */
   events(): AsyncIterableIterator<JobQueueEvent> {
-    const feed = new EventFeed((watcher) => this.#core.subscribe(watcher));
+    const feed: EventFeed = new EventFeed(
+      (watcher) => this.#core.subscribe(watcher),
+      () => this.#feeds.delete(feed),
+    );
     this.#feeds.add(feed);
     return feed;
   }
@@ -320,6 +328,8 @@ export class JobQueue implements AsyncDisposable {
    */
   runWorker(options: WorkerOptions = {}): JobWorker {
     this.#core.checkOpen();
+    if (this.#closing !== undefined)
+      throw new FabricError("STORE_UNAVAILABLE", "The job queue is being closed", {});
     const { queues, signal, concurrency, drainMs = 30_000 } = options;
     for (const queue of queues ?? []) checkName("queues", queue);
     if (signal !== undefined && typeof signal?.addEventListener !== "function")
@@ -373,9 +383,10 @@ export class JobQueue implements AsyncDisposable {
   async #fanOut(name: string, items: string, options: EnqueueOptions): Promise<QueuedJob> {
     const core = this.#core;
     core.checkOpen();
-    const args = await encodeArgs(core, name, []);
+    // Its items have arguments, and are held against the schema; it has none.
+    const payload = { kind: "inline", bytes: core.ports.codec.encode([]) } as const;
     const fan = { task: name, items };
-    const [job] = await this.#add([requestOf(core, name, args, options, fan)]);
+    const [job] = await this.#add([requestOf(core, name, { payload, inputs: [] }, options, fan)]);
     return job as QueuedJob;
   }
 
@@ -395,21 +406,28 @@ export class JobQueue implements AsyncDisposable {
     const { cronNextMs } = core.ports;
     if (cronNextMs === undefined)
       throw new FabricError("UNSUPPORTED", "This host has no cron", { task });
-    const { name, expression, timeZone, args } = wanted;
+    const { name, expression, timeZone } = wanted;
     checkName("name", name);
-    const encoded = core.checkSize(`arguments of "${task}"`, core.ports.codec.encode(args));
-    const queue = checkName("queue", wanted.queue ?? core.tasks.get(task)?.queue ?? "default");
+    const { args, inputs } = await plainBytes(core, task, wanted.args);
+    if (inputs.length > 0)
+      throw invalidArgument("args", "values: no job is there yet", wanted.args);
+    const declared = core.tasks.get(task);
+    const queue = checkName("queue", wanted.queue ?? declared?.queue ?? "default");
+    const { defaultRetries, defaultTimeoutMs } = core.options;
+    // Told here, once: whoever fires it need not declare the task.
+    const spec = specOf(
+      declared?.backoff,
+      declared?.timeoutMs ?? defaultTimeoutMs,
+      declared?.retries ?? defaultRetries,
+    );
+    const priority = declared?.priority ?? 0;
     await core.committer.write(({ tx, nowMs }) => {
       const before = tx.crons().find((one) => one.name === name);
       const isSame = before?.expression === expression && before.timeZone === timeZone;
       const nextMs = isSame ? before.nextMs : firstFire(cronNextMs, wanted, nowMs);
       const isPaused = before?.isPaused ?? false;
-      tx.putCron({
-        ...{ name, task, queue, expression, timeZone },
-        args: encoded,
-        nextMs,
-        isPaused,
-      });
+      const row = { name, task, queue, expression, timeZone, args, nextMs, isPaused };
+      tx.putCron({ ...row, spec, priority });
     });
     this.#wake();
   }

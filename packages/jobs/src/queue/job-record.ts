@@ -204,6 +204,9 @@ export interface CronRow {
   readonly expression: string;
   readonly timeZone: string;
   readonly args: Uint8Array;
+  /** What its jobs are told, and their priority: as whoever set it declared the task. */
+  readonly spec: JobSpec;
+  readonly priority: number;
   readonly nextMs: number;
   readonly isPaused: boolean;
 }

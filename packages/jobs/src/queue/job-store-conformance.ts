@@ -402,6 +402,8 @@ const restScenarios: Readonly<Record<string, Scenario>> = {
       args: Uint8Array.of(1),
       nextMs: 60_000,
       isPaused: false,
+      spec: draft().spec,
+      priority: -2,
     };
     await store.transact((tx) => {
       tx.putQueue({ ...queue, isPaused: false });

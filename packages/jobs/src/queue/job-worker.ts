@@ -4,15 +4,7 @@ import { claim, giveUp, sweep, Watch, type Catch, type Claim } from "./claims.ts
 import { fireCrons } from "./cron.ts";
 import { JobAttempt } from "./job-attempt.ts";
 import { PHASES, type WorkerRow } from "./job-record.ts";
-import {
-  claimed,
-  fail,
-  failureOf,
-  handBack,
-  letGo,
-  overrun,
-  type ClaimToken,
-} from "./lifecycle.ts";
+import { claimed, fail, failureOf, handBack, letGo, overrun } from "./lifecycle.ts";
 import { refuse, settle, timedOut, type Halt, type Outcome } from "./outcome.ts";
 import { loopKeeper } from "./loop-keeper.ts";
 import type { QueueCore } from "./queue-core.ts";
@@ -34,7 +26,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   readonly #running = new Set<Running>();
   // How many bodies have not ended.
   #busy = 0;
-  readonly #watch = new Watch();
+  readonly #watch: Watch;
   readonly #threads: WorkerThreads;
   readonly #ended = Promise.withResolvers<WorkerResult>();
   readonly #counts = { completed: 0, failed: 0, handedBack: 0 };
@@ -44,6 +36,9 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   #cancelTick: () => void = () => {};
   #isClaiming = false;
   #isStopping = false;
+  #hasLeft = false;
+  // Ends a wait for a store that is out of order.
+  #stopTrying: (() => void) | undefined;
   #isTicking = false;
   #unhint: () => void = () => {};
   #idle: (() => void) | undefined;
@@ -52,6 +47,9 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   constructor(core: QueueCore, options: ResolvedWorker) {
     this.#core = core;
     this.#options = options;
+    this.#watch = new Watch(core.options.pollMs);
+    // Whoever wants to know awaits it; nobody has to.
+    this.#ended.promise.catch(() => {});
     this.#threads = new WorkerThreads(core, Math.min(options.concurrency, core.ports.parallelism));
   }
 
@@ -78,15 +76,10 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     return this.#ended.promise.then(onFulfilled, onRejected);
   }
 
-  /** Runs until it is stopped. @throws FabricError of the store, when it cannot begin. */
+  /** Runs until it is stopped. A store that cannot be had yet is waited for. */
   async run(isStopped: boolean): Promise<void> {
-    this.#starting = this.#register();
-    try {
-      await this.#starting;
-    } catch (error) {
-      this.#ended.reject(error);
-      throw error;
-    }
+    this.#starting = this.#beginAnew();
+    await this.#starting;
     this.#unhint = this.#core.onHint(() => this.wake());
     this.#tick();
     this.wake();
@@ -101,6 +94,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   async stop(drainMs: number = this.#options.drainMs): Promise<WorkerResult> {
     if (this.#isStopping) return this.#ended.promise;
     this.#isStopping = true;
+    if (this.#id === "") this.#stopTrying?.();
     try {
       await this.#starting;
       this.#unhint();
@@ -108,6 +102,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     } finally {
       this.#cancelTick();
       await this.#leave();
+      this.#stopTrying?.();
       const { handedBack } = this.#counts;
       this.#ended.resolve({ status: handedBack > 0 ? "handed-back" : "drained", ...this.#counts });
     }
@@ -139,6 +134,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       if (found === undefined) return void this.#lost(worker);
       // Given up since: what it has claimed is free again.
       if (worker !== this.#id) return;
+      if (this.#isStopping) return await this.#giveBack(found.claims);
       for (const one of found.claims) this.#begin(one);
       if (found.nextMs !== undefined) this.#tickBy(found.nextMs);
       // As many as there was room for: there may be more.
@@ -184,7 +180,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     } catch (error) {
       // The store has the claim still; the TTL gives it back if nothing else does.
       this.#trouble(error);
-      await this.#giveBackLater(attempt.claim);
+      await this.#failLater(attempt, "error" in ended ? ended : { error, retries: true });
     } finally {
       this.#running.delete(running);
       if (this.#running.size === 0) this.#idle?.();
@@ -200,25 +196,35 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     if (what !== undefined) this.#counts[what]++;
   }
 
-  // A result that the store would not take: too long, or the disk is full. The attempt has failed.
-  async #giveBackLater(token: ClaimToken): Promise<void> {
+  // The outcome was not taken: the disk is full, an upload has lapsed. The attempt has failed, of that or of its own.
+  async #failLater(
+    attempt: JobAttempt,
+    { error, retries }: { readonly error: unknown; readonly retries: boolean },
+  ): Promise<void> {
     try {
       await this.#core.committer.write((turn) => {
-        const job = claimed(turn, token);
-        if (job === undefined) return refuse(turn, token);
-        const error = new FabricError(
-          "STORE_UNAVAILABLE",
-          "The store did not take the attempt's outcome",
-          {},
-        );
+        const job = claimed(turn, attempt.claim);
+        if (job === undefined) return refuse(turn, attempt.claim);
         const failure = failureOf(error, job.attempts, turn.nowMs);
-        fail(turn, job, { failure, retryAfterMs: this.#core.options.pollMs });
+        fail(turn, job, { failure, retryAfterMs: attempt.retryAfterMs(error, retries) });
       });
-    } catch (error) {
-      this.#trouble(error);
+    } catch (thrown) {
+      this.#trouble(thrown);
       // Nothing can be written: what this worker has is given up with it, unless the store comes back before.
-      this.#after(undefined, this.#core.options.pollMs, () => void this.#giveBackLater(token));
+      if (this.#hasLeft) return;
+      await this.#sleep(this.#core.options.pollMs);
+      await this.#failLater(attempt, { error, retries });
     }
+  }
+
+  // Claimed in the moment of its stop: nothing of it has begun.
+  async #giveBack(claims: readonly Claim[]): Promise<void> {
+    await this.#core.committer.write((turn) => {
+      for (const one of claims) {
+        const job = claimed(turn, one);
+        if (job !== undefined) handBack(turn, job);
+      }
+    });
   }
 
   #timeOut(running: Running, timeoutMs: number): void {
@@ -305,6 +311,8 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       this.#trouble(error);
     }
     this.#isTicking = false;
+    // What was set meanwhile found it at work.
+    this.#nextMs = Infinity;
     this.#tickBy(Math.max(soonMs, ports.clock.nowMs() + 1));
     this.wake();
   }
@@ -402,7 +410,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
         await this.#register();
       } catch (thrown) {
         this.#trouble(thrown);
-        await this.#sleep(this.#core.options.pollMs);
+        if (!this.#isStopping) await this.#sleep(this.#core.options.pollMs);
       }
     }
   }
@@ -455,7 +463,12 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       this.#trouble(error);
     }
     this.#core.ownWorkers.delete(id);
-    await this.#threads.close();
+    this.#hasLeft = true;
+    try {
+      await this.#threads.close();
+    } catch (error) {
+      this.#trouble(error);
+    }
   }
 
   async #emptyWithin(ms: number): Promise<boolean> {
@@ -471,7 +484,11 @@ export class JobWorker implements PromiseLike<WorkerResult> {
 
   #sleep(ms: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#core.ports.timer.after(ms, resolve);
+    const cancel = this.#core.ports.timer.after(ms, resolve);
+    this.#stopTrying = () => {
+      cancel();
+      resolve();
+    };
     return promise;
   }
 

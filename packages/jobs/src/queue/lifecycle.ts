@@ -346,7 +346,7 @@ function fanOut(turn: Turn, fan: JobRow): void {
       turn,
       {
         ...{ task, queue, args, priority, expiresMs },
-        ...{ dueMs: turn.nowMs, uniqueKey: null, dependsOn: [], metadata: null, notes: null },
+        ...{ dueMs: fan.dueMs, uniqueKey: null, dependsOn: [], metadata: null, notes: null },
         spec: { ...spec, item: index },
       },
       [],

@@ -34,6 +34,8 @@ export class QueueCore implements JobHome {
   readonly #hurried = new Set<() => void>();
   readonly #unwatch: () => void;
   #cancelLook: (() => void) | undefined;
+  readonly #names = new WeakMap<Combine, string>();
+  readonly #makeId: (nowMs: number) => string;
   #isClosed = false;
 
   constructor(store: JobStore, ports: JobQueuePorts, options: ResolvedQueue) {
@@ -41,6 +43,7 @@ export class QueueCore implements JobHome {
     this.ports = ports;
     this.options = options;
     const makeId = idMaker(ports.random);
+    this.#makeId = makeId;
     this.committer = new Committer({
       store,
       nextTurn: () => ports.nextTurn(),
@@ -55,6 +58,16 @@ export class QueueCore implements JobHome {
       },
     });
     this.#unwatch = store.watch(() => this.#hear());
+  }
+
+  /** The name of a function that was given without one: of this very function, in this process. */
+  nameOf(combine: Combine): string {
+    const known = this.#names.get(combine);
+    if (known !== undefined) return known;
+    const name = `${combine.name}#${this.#makeId(this.ports.clock.nowMs())}`;
+    this.#names.set(combine, name);
+    this.combiners.set(name, combine);
+    return name;
   }
 
   /** @throws FabricError `STORE_UNAVAILABLE`. */

@@ -62,6 +62,9 @@ export interface ResolvedQueue {
   readonly retention: Required<Retention>;
 }
 
+/** No payload is longer: a database's blobs end there, and a thread is handed it whole. */
+const payloadBytesMost = 512 * 1024 * 1024;
+
 const dayMs = 86_400_000;
 
 /** The defaults of {@link JobQueueOptions}. */
@@ -239,7 +242,11 @@ export function resolveQueue(options: JobQueueOptions): ResolvedQueue {
     pollMs: checkMs("pollMs", options.pollMs ?? d.pollMs, 1, 15_000),
     graceMs: checkMs("graceMs", options.graceMs ?? d.graceMs, 0),
     inlineBytesMax: checkCount("inlineBytesMax", options.inlineBytesMax ?? d.inlineBytesMax, 0),
-    payloadBytesMax: checkCount("payloadBytesMax", options.payloadBytesMax ?? d.payloadBytesMax, 1),
+    payloadBytesMax: checkMost(
+      "payloadBytesMax",
+      options.payloadBytesMax ?? d.payloadBytesMax,
+      payloadBytesMost,
+    ),
     retention,
   };
 }
@@ -254,6 +261,8 @@ export function resolveTask(options: QueuedTaskOptions, queue: ResolvedQueue): R
   if (retryOn !== undefined && typeof retryOn !== "function")
     throw invalidArgument("retryOn", "a function", retryOn);
   const maxConcurrent = options.maxConcurrent ?? Infinity;
+  const resolved = { ...defaults, ...backoffDefaults, ...backoff };
+  checkBackoff(resolved);
   return {
     queue: checkName("queue", options.queue ?? "default"),
     retries: checkCount("retries", options.retries ?? queue.defaultRetries, 0),
@@ -262,10 +271,27 @@ export function resolveTask(options: QueuedTaskOptions, queue: ResolvedQueue): R
     maxConcurrent:
       maxConcurrent === Infinity ? maxConcurrent : checkCount("maxConcurrent", maxConcurrent, 1),
     rate: rateLimit === undefined ? undefined : parseRate("rateLimit", rateLimit),
-    backoff: { ...defaults, ...backoffDefaults, ...backoff },
+    backoff: resolved,
     retryOn,
     input: options.input,
   };
+}
+
+// What a file keeps as JSON: an endless wait has no form there.
+function checkBackoff({ baseMs, factor, maxMs, jitter, delaysMs }: ResolvedTask["backoff"]): void {
+  const most = Number.MAX_SAFE_INTEGER;
+  checkMs("backoff.baseMs", baseMs, 0, most);
+  checkMs("backoff.maxMs", maxMs, 0, most);
+  if (!(factor >= 1 && factor <= most))
+    throw invalidArgument("backoff.factor", `a number from 1 to ${most}`, factor);
+  if (jitter !== "full" && jitter !== "none")
+    throw invalidArgument("backoff.jitter", '"full" or "none"', jitter);
+  for (const delayMs of delaysMs ?? []) checkMs("backoff.delaysMs", delayMs, 0, most);
+}
+
+function checkMost(name: string, value: number, most: number): number {
+  if (checkCount(name, value, 1) <= most) return value;
+  throw invalidArgument(name, `a whole number from 1 to ${most}`, value);
 }
 
 /** @throws FabricError `INVALID_ARGUMENT`. */

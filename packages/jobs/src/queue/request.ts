@@ -1,6 +1,6 @@
 /** A job that is wanted, from what its caller said to what the store keeps. */
-import { FabricError, invalidArgument, sha256 } from "@selvage/fabric";
-import { From, type Combine } from "./combine.ts";
+import { FabricError, invalidArgument } from "@selvage/fabric";
+import { From } from "./combine.ts";
 import { specOf } from "./cron.ts";
 import type { InputSpec, JobSpec, Payload } from "./job-record.ts";
 import type { JobRequest } from "./lifecycle.ts";
@@ -48,13 +48,22 @@ export async function encodeArgs(
   task: string,
   given: readonly unknown[],
 ): Promise<EncodedArgs> {
+  const { args, inputs } = await plainBytes(core, task, given);
+  return { payload: await upload(core, args), inputs };
+}
+
+/** Arguments as bytes, whatever their length: for what keeps them itself. @throws as {@link encodeArgs}. */
+export async function plainBytes(
+  core: QueueCore,
+  task: string,
+  given: readonly unknown[],
+): Promise<{ readonly args: Uint8Array; readonly inputs: readonly InputSpec[] }> {
   const { plain, inputs } = plainArgs(core, given);
   const schema = core.tasks.get(task)?.input;
   // What is made of results is not there yet.
   const args =
     schema === undefined || inputs.length > 0 ? plain : await validate(task, schema, plain);
-  const bytes = core.checkSize(`arguments of "${task}"`, encode(core, task, args));
-  return { payload: await upload(core, bytes), inputs };
+  return { args: core.checkSize(`arguments of "${task}"`, encode(core, task, args)), inputs };
 }
 
 function plainArgs(
@@ -85,21 +94,11 @@ function encode(core: QueueCore, task: string, args: readonly unknown[]): Uint8A
   }
 }
 
-// A function that has no name in the queue is known by its text, in this process.
+// A function that has no name in the queue is known by itself, in this process.
 function combineOf(core: QueueCore, { combine, isList }: From<unknown>): string {
   if (combine === undefined) return isList ? "list" : "value";
   if (typeof combine === "string") return combine;
-  const name = `${combine.name}#${digest(combine)}`;
-  core.combiners.set(name, combine);
-  return name;
-}
-
-const encoder = {
-  encode: (text: string) => Uint8Array.from(text, (unit) => unit.charCodeAt(0) & 0xff),
-};
-
-function digest(combine: Combine): string {
-  return sha256(encoder.encode(String(combine))).slice(0, 16);
+  return core.nameOf(combine);
 }
 
 /** What the store is asked for, for each of these jobs. @throws as {@link encodeArgs} and {@link requestOf}. */

@@ -30,15 +30,20 @@ export class WorkerThreads {
   /** What an attempt on a thread works with. @throws FabricError `CAPACITY_EXCEEDED`. */
   async parts(): Promise<ThreadParts> {
     this.#opening ??= this.#open();
-    const opened = await this.#opening;
+    const opened = await this.#opening.catch((error: unknown) => {
+      // The next attempt may have more luck.
+      this.#opening = undefined;
+      throw error;
+    });
     this.#epoch++;
     return { ...opened, ttlMs, stallMs: this.#core.options.leaseMs, epoch: this.#epoch };
   }
 
   /** Ends the threads. */
   async close(): Promise<void> {
-    if (this.#opening === undefined) return;
-    const { fabric, renewals, runner } = await this.#opening;
+    const opened = await this.#opening?.catch(() => undefined);
+    if (opened === undefined) return;
+    const { fabric, renewals, runner } = opened;
     await runner.close();
     renewals[Symbol.dispose]();
     fabric[Symbol.dispose]();
@@ -49,7 +54,13 @@ export class WorkerThreads {
     const memoryBytes = Math.max(memoryBytesMin, 2 * options.payloadBytesMax);
     const fabric = ports.openFabric(memoryBytes);
     const renewals = new RenewalManager(fabric);
-    const runner = ports.openRunner(this.#threads);
+    let runner: TaskRunner;
+    try {
+      runner = ports.openRunner(this.#threads);
+    } catch (thrown) {
+      fabric[Symbol.dispose]();
+      throw thrown;
+    }
     runner.warm(1);
     // Leases are kept by a thread beside this one: nothing starts before it is at work.
     await fabric.keeper()?.ready;

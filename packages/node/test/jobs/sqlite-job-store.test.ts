@@ -57,13 +57,15 @@ describe("SqliteJobStore", () => {
     await now.close();
     {
       using database = new DatabaseSync(path);
-      database.exec("DROP INDEX jobs_root; PRAGMA user_version = 1");
+      database.exec(
+        "DROP INDEX jobs_root; DROP INDEX jobs_failed; ALTER TABLE crons DROP COLUMN spec; ALTER TABLE crons DROP COLUMN priority; PRAGMA user_version = 1",
+      );
     }
     const store = new SqliteJobStore(path);
     expect(await store.look((tx) => tx.bucket("b")?.tokens)).toBe(1);
     await store.close();
     using database = new DatabaseSync(path);
-    expect(database.prepare("PRAGMA user_version").get()).toEqual({ user_version: 2 });
+    expect(database.prepare("PRAGMA user_version").get()).toEqual({ user_version: 3 });
     expect(
       database.prepare("SELECT count(*) AS n FROM sqlite_master WHERE name = 'jobs_root'").get(),
     ).toEqual({ n: 1 });
