@@ -21,13 +21,15 @@ function startWorker(...args: readonly string[]): ChildProcess {
   });
 }
 
+let workers: readonly ChildProcess[] = [];
 try {
   await using queue = await JobQueue.open({ path: db });
   const jobs = await enqueuePipeline(declare(queue), out);
-  const workers = [startWorker("--fail", "extract:1"), startWorker("--fail", "extract:1")];
-  await jobs.load.result({ timeoutMs: 120_000 });
-
+  workers = [startWorker("--fail", "extract:1"), startWorker("--fail", "extract:1")];
+  await jobs.extract.result({ timeoutMs: 120_000 });
+  // In the middle of the run: what it was at is done by the other one, once it has been silent for a second.
   workers[0]?.kill("SIGKILL");
+  await jobs.load.result({ timeoutMs: 120_000 });
   workers[1]?.kill("SIGTERM");
   await once(workers[1] as ChildProcess, "exit");
   await jobs.extract.refresh();
@@ -40,6 +42,7 @@ try {
   console.log(`${months.length} months, the first: ${JSON.stringify(months[0])}`);
   console.log(`${kinds.length} kinds, the first: ${JSON.stringify(kinds[0])}`);
 } finally {
+  for (const worker of workers) worker.kill("SIGKILL");
   rmSync(folder, { recursive: true, force: true });
 }
 

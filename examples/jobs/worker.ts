@@ -13,10 +13,14 @@ const { values } = parseArgs({
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
 
-await using queue = await JobQueue.open({
+const queue = await JobQueue.open({
   path: values.db,
   concurrency: Number(values.concurrency),
+  leaseMs: 1_000,
+  pollMs: 200,
 });
 declare(queue, values.fail);
 const { status } = await queue.runWorker({ queues, signal: stop.signal, drainMs: 5_000 });
-process.exitCode = status === "drained" ? 0 : 3;
+await queue.close();
+// A body that was handed back may go on: it does not keep the process.
+process.exit(status === "drained" ? 0 : 3);

@@ -7,9 +7,6 @@ export interface Summary extends CampaignSummary {
   readonly coverage: Readonly<Record<string, number>>;
 }
 
-/** Invariants that come with their issues. */
-const PENDING: readonly string[] = ["B1", "B2", "B3", "B4", "B5"];
-
 function percent(part: number): string {
   return `${(part * 100).toFixed(1)} %`;
 }
@@ -24,7 +21,6 @@ export function table(summary: Summary, properties: readonly string[]): string {
     ),
     "  properties held to",
     ...[...new Set(properties)].toSorted().map((property) => `    ${property}`),
-    `  pending: ${PENDING.join(", ")}`,
   ];
   return `${lines.join("\n")}\n`;
 }

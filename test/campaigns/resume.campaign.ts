@@ -124,7 +124,7 @@ class Life {
     const cancel = new AbortController();
     const closes = random.chance(1, 3);
     let stop: (() => void) | undefined;
-    if (random.chance(1, 4) && this.#book.mayFail())
+    if (random.chance(1, 4) && this.#mayFail())
       stop = this.#node.timer.after(random.spread(1, 1_000), () => {
         cancel.abort();
         if (closes) this.#close();
@@ -145,6 +145,11 @@ class Life {
       this.#refused(thrown);
       return false;
     }
+  }
+
+  // Once all is well it is left so: what is to be done then has time for one run that is as slow as any.
+  #mayFail(): boolean {
+    return this.#world.nowMs <= chaosEndsMs && this.#book.mayFail();
   }
 
   // Whoever closes a fabric under a run tells the run, too.
@@ -169,7 +174,7 @@ class Life {
       failFast: random.chance(1, 5),
       graceMs: random.pick([1, 50, 1_000]),
       signal,
-      ...(random.chance(1, 8) && this.#book.mayFail() && { timeoutMs: random.spread(50, 3_000) }),
+      ...(random.chance(1, 8) && this.#mayFail() && { timeoutMs: random.spread(50, 3_000) }),
       onEvent: (event) => this.#hears(event),
     });
   }
@@ -250,7 +255,7 @@ class Life {
     return this.#planOf(({ before, outputs }) => ({
       retries: random.below(3),
       backoff: { baseMs: random.spread(1, 100) },
-      ...(random.chance(1, 6) && this.#book.mayFail() && { timeoutMs: random.spread(20, 500) }),
+      ...(random.chance(1, 6) && this.#mayFail() && { timeoutMs: random.spread(20, 500) }),
       run: (context: TaskContext) => this.#body(context, before, outputs),
     }));
   }
@@ -287,7 +292,7 @@ class Life {
       if (random.chance(1, 12)) this.#rivals.push(this.#tryBeside());
       await this.#node.sleep(random.spread(1, 600));
       if (this.#isOver) throw new Error(`${task} is over`);
-      if (random.chance(1, 8) && this.#book.mayFail()) throw new Error(`${task} failed`);
+      if (random.chance(1, 8) && this.#mayFail()) throw new Error(`${task} failed`);
       const of = this.#read(context, before);
       const made = this.#book.makes(task, of, "x".repeat(random.below(this.#sizes.fillingMost)));
       this.#nonces.set(`${task} ${attempt}`, made.nonce);
@@ -370,6 +375,9 @@ interface Held {
 }
 
 const lookMs = 200;
+
+/** Faults have been removed by then. */
+const chaosEndsMs = 31_000;
 
 /** One process: opens its file, and runs what is to be done, for as long as the store lets it. */
 async function serve(world: World, node: SimNode, fabric: Fabric, held: Held): Promise<void> {

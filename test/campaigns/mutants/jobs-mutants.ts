@@ -152,8 +152,8 @@ export const jobsMutants: readonly Mutant[] = [
     "B5",
     "a worker is given up after a part of its TTL",
     claims,
-    "return nowMs - seen.sinceMs >= leaseMs;",
-    "return nowMs - seen.sinceMs >= leaseMs / 9;",
+    "return seen.silentMs >= leaseMs;",
+    "return seen.silentMs >= leaseMs / 9;",
   ),
   jobs(
     "B5",

@@ -43,7 +43,7 @@ function encodeNow(
 }
 
 /** As {@link encodeNow}, whatever they are. */
-export async function encodeArgs(
+async function encodeArgs(
   core: QueueCore,
   task: string,
   given: readonly unknown[],
