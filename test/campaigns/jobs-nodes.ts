@@ -103,8 +103,8 @@ async function keepWorker(
       run.book.ended(worker.id);
       sometimes("a worker was stopped, and handed back", handedBack > 0);
     } catch (error) {
+      // The queue was closed before.
       if (!isFabricError(error)) throw error;
-      sometimes("a worker could not begin");
     }
     await node.sleep(random.between(1, 300));
   }

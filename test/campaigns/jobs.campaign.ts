@@ -27,7 +27,6 @@ const sometimesNames = [
   "a replay revived what waited",
   "a running job was cancelled",
   "a task was at its limit",
-  "a worker could not begin",
   "a worker was stopped, and handed back",
   "an attempt was tried again",
   "an end went on to what waited",
