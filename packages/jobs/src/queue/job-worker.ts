@@ -68,7 +68,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     return this.#ended.promise;
   }
 
-  // eslint-disable-next-line unicorn/no-thenable -- awaiting a worker is how it is used
+  // oxlint-disable-next-line unicorn/no-thenable -- awaiting a worker is how it is used
   then<T = WorkerResult, E = never>(
     onFulfilled?: ((result: WorkerResult) => T | PromiseLike<T>) | null,
     onRejected?: ((error: unknown) => E | PromiseLike<E>) | null,
@@ -186,10 +186,6 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       if (this.#running.size === 0) this.#idle?.();
       this.wake();
     }
-  }
-
-  get counts(): { completed: number; failed: number; handedBack: number } {
-    return { ...this.#counts };
   }
 
   #count(what: Outcome | undefined): void {
