@@ -76,6 +76,24 @@ describe("SqliteJobStore", () => {
     letters[Symbol.dispose]();
   });
 
+  it("is opened again after a write that failed, and has what was acknowledged", async () => {
+    const store = new SqliteJobStore(newPath());
+    await store.transact((tx) => tx.putBucket({ name: "kept", tokens: 1, atMs: 1 }));
+    // As SQLite says that the disk failed.
+    const failing = store.transact((tx) => {
+      tx.putBucket({ name: "lost", tokens: 1, atMs: 1 });
+      throw Object.assign(new Error("disk I/O error"), { errcode: 10 });
+    });
+    await expect(failing).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    const names = ["kept", "lost"];
+    const found = await store.look((tx) => names.map((name) => tx.bucket(name)?.tokens));
+    expect(found).toEqual([1, undefined]);
+    await store.transact((tx) => tx.putBucket({ name: "then", tokens: 2, atMs: 2 }));
+    expect(await store.look((tx) => tx.bucket("then")?.tokens)).toBe(2);
+    await store.close();
+    await expect(store.look(() => 1)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  });
+
   it("tells its watchers what another handle wrote", async () => {
     const path = newPath();
     const store = new SqliteJobStore(path);
