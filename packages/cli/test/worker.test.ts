@@ -138,6 +138,9 @@ describe("selvage monitor", () => {
     const long = await queue.enqueue("waits", []);
     const worker = queue.runWorker({ drainMs: 0 });
     await watching.says("1 running, 0 complete, 0 failed, 1 dead");
+    // A worker writes progress down now and then; what stands in the file is what others see.
+    const progress = async () => (await queue.getJob(long.id))?.progress;
+    await expect.poll(progress, { timeout: 50_000 }).toBe(40);
     const text = await cli("monitor", "--once", "--db", db);
     expect(text.code).toBe(0);
     expect(text.stdout).toMatch(/^default +0 +1 +0 +0 +1 +0$/m);
