@@ -6,7 +6,7 @@ import { JobAttempt } from "./job-attempt.ts";
 import { PHASES, type WorkerRow } from "./job-record.ts";
 import { claimed, fail, failureOf, handBack, letGo, overrun } from "./lifecycle.ts";
 import { refuse, settle, timedOut, type Halt, type Outcome } from "./outcome.ts";
-import { loopKeeper } from "./loop-keeper.ts";
+import { startKeeper } from "./loop-keeper.ts";
 import type { QueueCore } from "./queue-core.ts";
 import type { ClaimKeeper } from "./queue-options.ts";
 import { sweepRetained } from "./retention.ts";
@@ -345,19 +345,16 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     });
   }
 
-  // A keeper that takes its time to start does so before anybody waits for its beats.
   async #register(): Promise<void> {
-    const { committer, ports, options, store } = this.#core;
-    const id = await committer.write((turn) => turn.nextId());
-    const keeping = {
+    const { committer, ports, options } = this.#core;
+    const id = this.#core.newId();
+    const keeper = startKeeper(this.#core, {
       worker: id,
       beatMs: options.leaseMs / beatsPerLease,
       onLost: () => void this.#lost(id),
-    };
-    const keeper = ports.keep?.(store, keeping) ?? loopKeeper(this.#core)(store, keeping);
+    });
     this.#keeper = keeper;
     try {
-      await keeper.ready;
       await committer.write((turn) => {
         const { nowMs: startedMs } = turn;
         turn.tx.putWorker({

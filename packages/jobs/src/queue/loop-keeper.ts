@@ -4,7 +4,7 @@ import type { ClaimKeeper, Keeping } from "./queue-options.ts";
 import type { JobStore } from "./job-store.ts";
 
 /** A keeper on the worker's own loop. */
-export function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping) => ClaimKeeper {
+function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping) => ClaimKeeper {
   return (_store, { worker, beatMs, onLost }) => {
     let isStopped = false;
     let said: Promise<void> = Promise.resolve();
@@ -30,5 +30,29 @@ export function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping)
         await said;
       },
     };
+  };
+}
+
+/**
+ * The host's keeper, or the loop's where the host has none. One that takes its time to start costs nobody a wait: until it is ready
+ * the loop keeps the claims as well.
+ */
+export function startKeeper(core: QueueCore, keeping: Keeping): ClaimKeeper {
+  const { store, ports } = core;
+  const keeper = ports.keep?.(store, keeping);
+  if (keeper === undefined) return loopKeeper(core)(store, keeping);
+  const { ready } = keeper;
+  if (ready === undefined) return keeper;
+  const meanwhile = loopKeeper(core)(store, keeping);
+  void ready.then(() => meanwhile.stop());
+  return {
+    begin() {
+      keeper.begin?.();
+      meanwhile.begin?.();
+    },
+    stamp: () => keeper.stamp(),
+    async stop() {
+      await Promise.all([keeper.stop(), meanwhile.stop()]);
+    },
   };
 }

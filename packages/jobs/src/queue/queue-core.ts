@@ -64,10 +64,15 @@ export class QueueCore implements JobHome {
   nameOf(combine: Combine): string {
     const known = this.#names.get(combine);
     if (known !== undefined) return known;
-    const name = `${combine.name}#${this.#makeId(this.ports.clock.nowMs())}`;
+    const name = `${combine.name}#${this.newId()}`;
     this.#names.set(combine, name);
     this.combiners.set(name, combine);
     return name;
+  }
+
+  /** An id that nothing else has, later ones behind it. */
+  newId(): string {
+    return this.#makeId(this.ports.clock.nowMs());
   }
 
   /** @throws FabricError `STORE_UNAVAILABLE`. */

@@ -87,7 +87,7 @@ export const JOB_QUEUE_DEFAULTS: ResolvedQueue = Object.freeze({
 
 /** Says that a worker is alive, also while its event loop is busy with work that makes progress. */
 export interface ClaimKeeper {
-  /** Resolves once it can: nothing is claimed before. Absent: it can at once. */
+  /** Resolves once it can; until then the worker's loop says that it is alive. Absent: it can at once. */
   readonly ready?: Promise<void>;
   /** The store knows the worker from now on. */
   begin?(): void;
