@@ -7,8 +7,9 @@
  * of another; 5,000 jobs after 10^4 and after 10^6 that have completed (rows put into the file directly, as a worker leaves them);
  * 10^5 in chains of ten and diamonds of four; whole jobs, from the call to the result, one by one and 256 in flight.
  * Baseline: the engine of FlexiQ 2.0.0 by its binding, without its TypeScript shell, at three settings. It syncs no commit
- * (`synchronous` NORMAL), and its turns have a process each. Where its library cannot be loaded it is skipped, and the row says why.
- * `fdatasync`: a record of 256 bytes appended to a file and synced, again and again, on the same file system in turn with ours.
+ * (`synchronous` NORMAL), and its turns have a process each; ours is measured once V8 has compiled it, and in a process for each
+ * turn as well. Where the engine's library cannot be loaded it is skipped, and the row says why. `fdatasync`: a record of 256 bytes
+ * appended to a file and synced, again and again, on the same file system in turn with ours.
  * Not measured: bodies that work; several worker processes, which share one file's lock.
  */
 import { childSubject } from "./children.ts";
@@ -66,8 +67,7 @@ function anew(name: string, args: readonly string[]): Subject {
 
 function subjectOf(side: string, { jobs, samples }: Comparison): Subject {
   const args = [side, String(jobs), String(samples)];
-  if (side === "cold") return anew(side, ["many", ...args.slice(1)]);
-  return side.toLowerCase().includes("flexiq")
+  return side === "cold" || side.toLowerCase().includes("flexiq")
     ? anew(side, args)
     : childSubject(side, worker, args);
 }
@@ -81,6 +81,7 @@ interface Measured {
 /** One process for all sides, each small: what they compute is looked at, not what it costs. */
 async function measureSmall(comparisons: readonly Comparison[], effort: Effort): Promise<Measured> {
   const sides = new Set(comparisons.flatMap((one) => one.sides));
+  // Its steps are those of `many`.
   sides.delete("cold");
   const subject = childSubject(all, worker, [[...sides].join(), "20", "2"]);
   const samples = await takeTurns([subject], { rounds: 1, warmups: 0, progress: effort.progress });
@@ -146,7 +147,10 @@ function comparisonsOf(hasPeer: boolean): readonly Comparison[] {
       ...{ jobs: 5_000, samples: 0 },
       cases: [
         { name: "5,000 made at once and done", step: "many", peers: flexiq, targets: fiveTimes },
-        { name: "the same in a new process", step: "many", side: "cold", peers: flexiq },
+        {
+          ...{ name: "the same in a new process", step: "many", side: "cold" },
+          ...{ peers: flexiq, targets: fiveTimes },
+        },
         { name: "5,000 made by a call each and done", step: "singles", peers: flexiq },
         { name: "5,000 made at once: making them", step: "manyMade" },
         { name: "5,000 made at once: doing them", step: "manyDrained" },

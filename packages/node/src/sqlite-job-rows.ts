@@ -30,8 +30,7 @@ export const jobSql: {
   at: `SELECT ${columns} FROM jobs WHERE seq = ?`,
   byId: `SELECT ${columns} FROM jobs WHERE id = ?`,
   byKey: `SELECT ${columns} FROM jobs WHERE unique_key = ? AND phase <= 3`,
-  where: (conditions) =>
-    `SELECT ${columns} FROM jobs WHERE ${conditions} ORDER BY seq DESC LIMIT ?`,
+  where: (conditions) => `SELECT ${columns} FROM jobs WHERE ${conditions} ORDER BY seq DESC`,
 };
 
 /** Reads rows, and makes cells of them. Most jobs of a task are told the same: what they are told is read and said once. */

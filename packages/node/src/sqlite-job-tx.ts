@@ -110,10 +110,11 @@ export class SqliteJobTx implements JobTx {
   }
 
   ready(queue: string, task: string, limit: number): readonly ReadyJob[] {
-    const rows = this.#all(
+    const rows = this.#first(
+      limit,
       `SELECT seq, priority, due_ms FROM jobs WHERE phase = 0 AND queue = ? AND task = ?
-        ORDER BY priority DESC, due_ms, seq LIMIT ?`,
-      ...[queue, task, limit],
+        ORDER BY priority DESC, due_ms, seq`,
+      ...[queue, task],
     );
     return rows.map(([seq, priority, dueMs]) => ({
       seq: seq as number,
@@ -123,18 +124,18 @@ export class SqliteJobTx implements JobTx {
   }
 
   dueBy(nowMs: number, limit: number): readonly number[] {
-    return this.#numbers(
-      "SELECT seq FROM jobs WHERE phase = 1 AND due_ms <= ? ORDER BY due_ms LIMIT ?",
-      ...[nowMs, limit],
-    );
+    const sql = "SELECT seq FROM jobs WHERE phase = 1 AND due_ms <= ? ORDER BY due_ms";
+    return numbersOf(this.#first(limit, sql, nowMs));
   }
 
   expiredBy(nowMs: number, limit: number): readonly number[] {
-    return this.#numbers(
+    const rows = this.#first(
+      limit,
       `SELECT seq FROM jobs WHERE expires_ms IS NOT NULL AND phase < 3
-        AND started_ms IS NULL AND expires_ms <= ? ORDER BY expires_ms LIMIT ?`,
-      ...[nowMs, limit],
+        AND started_ms IS NULL AND expires_ms <= ? ORDER BY expires_ms`,
+      nowMs,
     );
+    return numbersOf(rows);
   }
 
   nextTimeMs(): number | undefined {
@@ -175,16 +176,18 @@ export class SqliteJobTx implements JobTx {
     if (status === "dead" || status === "failed" || status === "cancelled") where.push("phase > 4");
     if (queue !== undefined) values.push((where.push("queue = ?"), queue));
     if (task !== undefined) values.push((where.push("task = ?"), task));
-    const rows = this.#all(jobSql.where(where.join(" AND ")), ...values, limit);
+    const rows = this.#first(limit, jobSql.where(where.join(" AND ")), ...values);
     return rows.map((row) => this.#cells.jobOf(row));
   }
 
   endedBy(status: JobStatus, endedByMs: number, limit: number): readonly number[] {
     const [phase] = phasesOf(status);
-    return this.#numbers(
-      `SELECT seq FROM jobs WHERE phase > 3 AND phase = ? AND ended_ms <= ? ORDER BY ended_ms LIMIT ?`,
-      ...[phase as number, endedByMs, limit],
+    const rows = this.#first(
+      limit,
+      "SELECT seq FROM jobs WHERE phase > 3 AND phase = ? AND ended_ms <= ? ORDER BY ended_ms",
+      ...[phase as number, endedByMs],
     );
+    return numbersOf(rows);
   }
 
   cancelledBy(rootId: string): readonly number[] {
@@ -441,8 +444,15 @@ export class SqliteJobTx implements JobTx {
     return this.#statement(sql).all(...values) as unknown as readonly Row[];
   }
 
+  // SQLite plans a statement anew each time that a limit is bound to it, which costs more than most of what is read here. A
+  // limit stands in the text, rounded up so that there are few texts.
+  #first(limit: number, sql: string, ...values: readonly SQLInputValue[]): readonly Row[] {
+    const most = 2 ** Math.ceil(Math.log2(Math.max(1, limit)));
+    return this.#all(`${sql} LIMIT ${most}`, ...values).slice(0, limit);
+  }
+
   #numbers(sql: string, ...values: readonly SQLInputValue[]): readonly number[] {
-    return this.#all(sql, ...values).map(([value]) => value as number);
+    return numbersOf(this.#all(sql, ...values));
   }
 
   #number(sql: string, ...values: readonly SQLInputValue[]): number {
@@ -453,4 +463,8 @@ export class SqliteJobTx implements JobTx {
     const row = this.#statement(sql).get(value) as unknown as Row | undefined;
     return row === undefined ? undefined : this.#cells.jobOf(row);
   }
+}
+
+function numbersOf(rows: readonly Row[]): readonly number[] {
+  return rows.map(([value]) => value as number);
 }
