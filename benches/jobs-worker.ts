@@ -400,7 +400,7 @@ const fdatasync: Side = async (_jobs, samples) => {
 };
 
 /** A worker runs for days: it is measured once V8 has compiled what it runs. `cold` is `many` without. */
-const warmRuns = 4;
+const warmRuns = 8;
 
 function warm(side: Side): Side {
   let isWarm = false;
