@@ -230,7 +230,7 @@ function comparisonsOf(hasPeer: boolean): readonly Comparison[] {
       ],
     },
     {
-      ...{ sides: ["durableMany", "durableSingly", "fdatasync"], jobs: 5_000, samples: 200 },
+      ...{ sides: ["durableMany", "durableSingly", "fdatasync"], jobs: 20_000, samples: 1_000 },
       rounds: 9,
       cases: [
         {
