@@ -222,6 +222,41 @@ describe("RelocatableQueueEdge", () => {
     expect(await stage.until(edge.send(itemOf(0), { timeoutMs: 5 }))).toBe(false);
   });
 
+  it("nor where its ring is over and no other ever follows", async () => {
+    const stage = await Stage.open();
+    const { edge, lease } = await openWriter(stage, shape);
+    const consumer = await openReader(stage);
+    edge[Symbol.dispose]();
+    lease.release();
+    expect(consumer.pop()).toBe(undefined);
+    const took = async (waiting: Promise<unknown>): Promise<number> => {
+      const atMs = stage.nowMs;
+      return stage.until(waiting.then(() => stage.nowMs - atMs));
+    };
+    expect(await took(consumer.popAsync(5))).toBe(5);
+    expect(await took(consumer.popAsync({ timeoutMs: 150 }))).toBe(150);
+    expect(await took(consumer.itemSoon())).toBe(20);
+    const control = new AbortController();
+    const cancelled = consumer
+      .popAsync({ signal: control.signal })
+      .catch((error: unknown) => error);
+    await stage.advance(5);
+    control.abort("enough");
+    expect(await stage.until(cancelled)).toBe("enough");
+  });
+
+  it("nor while no memory comes for the next ring", async () => {
+    const stage = await Stage.open(4_096);
+    const { edge, lease } = await openWriter(stage, shape, { retry: 1_000 });
+    lease.release();
+    stage.fabric.tick(stage.nowMs);
+    stage.fabric.mem().minBytes(4_096).leaseMs(1_000_000).acquire();
+    const atMs = stage.nowMs;
+    const sent = edge.send(itemOf(0), { timeoutMs: 45 });
+    expect(await stage.until(sent.then((done) => [done, stage.nowMs - atMs]))).toEqual([false, 45]);
+    edge[Symbol.dispose]();
+  });
+
   it.each([
     { window: undefined, most: 16 },
     { window: 3, most: 3 },

@@ -48,6 +48,7 @@ export class EdgeMover<T> {
   // The ring before, while the consumer has yet to take from it what a producer before this one put there.
   #draining: FabricQueue<T> | undefined;
   #moving: Promise<void> | undefined;
+  readonly #waiting = new Set<() => void>();
   #failure: FabricError | undefined;
   #isLeft = false;
   #isOver = false;
@@ -128,8 +129,25 @@ export class EdgeMover<T> {
 
   /** Moves to the next ring. Never rejects: what goes wrong is thrown by every call from then on. */
   move(cause: RelocationCause): Promise<void> {
-    this.#moving ??= this.#move(cause).finally(() => (this.#moving = undefined));
+    this.#moving ??= this.#move(cause).finally(() => {
+      this.#moving = undefined;
+      for (const wake of this.#waiting) wake();
+    });
     return this.#moving;
+  }
+
+  /** Resolves as {@link moved}, after `ms` in any case: where no ring follows, a move has no end. */
+  movedWithin(ms: number): Promise<void> {
+    if (this.#moving === undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        cancel();
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      const cancel = this.clock.timer.after(ms, wake);
+      this.#waiting.add(wake);
+    });
   }
 
   /** Moves to the next ring if there is one already. @throws what finding it threw. */

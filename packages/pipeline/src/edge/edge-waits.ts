@@ -49,14 +49,14 @@ export class EdgeWaits<T> {
   /** Resolves when there may be an item, after `ms` in any case. @throws FabricError as `EdgeMover.lapsed`. */
   async item(ms: number = BELL_MS_MAX): Promise<void> {
     const { queue } = this.#mover;
-    if (queue === undefined) return this.#mover.moved;
+    if (queue === undefined) return this.#mover.movedWithin(ms);
     await this.#rung(queue, queue.itemAsync(ms));
   }
 
   /** Resolves when there may be room: in the ring, or in the window. Otherwise as `item`. */
   async room(ms: number = BELL_MS_MAX): Promise<void> {
     const { queue, ends } = this.#mover;
-    if (queue === undefined) return this.#mover.moved;
+    if (queue === undefined) return this.#mover.movedWithin(ms);
     if (ends.sender?.isWindowFull === true) return this.acknowledged(ms);
     await this.#rung(queue, queue.roomAsync(ms));
   }
@@ -64,7 +64,7 @@ export class EdgeWaits<T> {
   /** Resolves when more may have been acknowledged. Otherwise as `item`. */
   async acknowledged(ms: number = BELL_MS_MAX): Promise<void> {
     const { queue, ends, tickMs, clock } = this.#mover;
-    if (queue === undefined) return this.#mover.moved;
+    if (queue === undefined) return this.#mover.movedWithin(ms);
     // What else may change is seen at a tick.
     const bellMs = Math.min(ms, tickMs);
     const { sender } = ends;
