@@ -11,7 +11,8 @@ const SOURCE_ONLY = [
   "packages/{fabric,fence,leasekit,collections,batch,jobs,pipeline,sim}/test/**",
   // Files, processes and values: no other code than from sources.
   "packages/cli/test/{doctor,jobs,leases,program,run}.test.ts",
-  "packages/node/test/{block-file*,careless,checkpoints,dead-letters,executor,fabric,handoff,live-view,memory-*,msgpack-*,run-tasks,spill,staged-pipeline,system-clock}.test.ts",
+  "packages/node/test/{block-file*,careless,checkpoints,dead-letters,executor,fabric,handoff,live-view,memory-*,msgpack-*,run-tasks,spill,stage-frames,staged-pipeline,system-clock}.test.ts",
+  "packages/node/test/jobs/{known-jobs,sqlite-job-store}.test.ts",
 ];
 const HOUR_MS = 3_600_000;
 /** What hangs ends, and what only waits for a busy machine does not. */
@@ -42,8 +43,9 @@ export function testLane({ source, soak = false }: TestLane): ViteUserConfig {
       setupFiles: ["./scripts/test-seed.ts"],
       allowOnly: false,
       pool: "forks",
-      // Two files at a time, by the cores of the smallest machine that the gate runs on. No test asserts a time.
-      maxWorkers: soak ? 1 : 2,
+      // One file more than the cores of the smallest machine that the gate runs on: a third of their time they wait, for leases that
+      // run out and processes that start. No test asserts a time.
+      maxWorkers: soak ? 1 : 3,
       // Workers that a test starts are Node's own, not vitest's: they must resolve as the test does.
       execArgv: [...conditions.map((name) => `--conditions=${name}`), "--expose-gc"],
       // The processes and threads that tests start are many, and start from sources.
