@@ -83,6 +83,7 @@ export class JobAttempt {
   /** What it says counts no more. */
   disown(): void {
     this.#isOver = true;
+    this.#progressTimer?.();
   }
 
   #signals(): ReturnType<QueueCore["ports"]["abortSource"]> {

@@ -313,6 +313,8 @@ export class JobQueue implements AsyncDisposable {
       () => this.#feeds.delete(feed),
     );
     this.#feeds.add(feed);
+    // Nobody else would end it any more.
+    if (this.#core.isClosed) feed.end();
     return feed;
   }
 

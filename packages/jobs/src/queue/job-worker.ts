@@ -37,8 +37,8 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   #isClaiming = false;
   #isStopping = false;
   #hasLeft = false;
-  // Ends a wait for a store that is out of order.
-  #stopTrying: (() => void) | undefined;
+  // End the waits for a store that is out of order.
+  readonly #sleepers = new Set<() => void>();
   #isTicking = false;
   #unhint: () => void = () => {};
   #idle: (() => void) | undefined;
@@ -94,7 +94,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
   async stop(drainMs: number = this.#options.drainMs): Promise<WorkerResult> {
     if (this.#isStopping) return this.#ended.promise;
     this.#isStopping = true;
-    if (this.#id === "") this.#stopTrying?.();
+    if (this.#id === "") this.#endSleeps();
     try {
       await this.#starting;
       this.#unhint();
@@ -102,7 +102,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     } finally {
       this.#cancelTick();
       await this.#leave();
-      this.#stopTrying?.();
+      this.#endSleeps();
       const { handedBack } = this.#counts;
       this.#ended.resolve({ status: handedBack > 0 ? "handed-back" : "drained", ...this.#counts });
     }
@@ -257,14 +257,14 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       this.#counts.failed++;
     } catch (thrown) {
       this.#trouble(thrown);
-      // A body that never ends would keep its job for ever.
+      // A body that never ends would keep its job for ever; one that was handed back does not have it any more.
+      if (running.hasSettled || !this.#running.has(running)) return;
       this.#after(running, this.#core.options.pollMs, () => void this.#overrun(running, reason));
     }
   }
 
-  #after(running: Running | undefined, ms: number, act: () => void): void {
-    const cancel = this.#core.ports.timer.after(ms, act);
-    running?.timers.push(cancel);
+  #after(running: Running, ms: number, act: () => void): void {
+    running.timers.push(this.#core.ports.timer.after(ms, act));
   }
 
   #tickBy(wallMs: number): void {
@@ -380,9 +380,7 @@ export class JobWorker implements PromiseLike<WorkerResult> {
     const error = new FabricError(
       "LEASE_EXPIRED",
       `The worker ${id} was given up: it was silent for too long`,
-      {
-        worker: id,
-      },
+      { worker: id },
     );
     for (const running of this.#running) {
       running.attempt.disown();
@@ -433,7 +431,11 @@ export class JobWorker implements PromiseLike<WorkerResult> {
       // They go back when its TTL has passed, unless it can say so as it leaves.
       this.#trouble(error);
     }
-    for (const running of rest) this.#running.delete(running);
+    for (const running of rest) {
+      // Its body may go on; nothing waits for it.
+      for (const clear of running.timers) clear();
+      this.#running.delete(running);
+    }
     this.#counts.handedBack += handed;
   }
 
@@ -477,12 +479,18 @@ export class JobWorker implements PromiseLike<WorkerResult> {
 
   #sleep(ms: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = this.#core.ports.timer.after(ms, resolve);
-    this.#stopTrying = () => {
+    const wake = (): void => {
       cancel();
+      this.#sleepers.delete(wake);
       resolve();
     };
+    const cancel = this.#core.ports.timer.after(ms, wake);
+    this.#sleepers.add(wake);
     return promise;
+  }
+
+  #endSleeps(): void {
+    for (const wake of this.#sleepers) wake();
   }
 
   #trouble(error: unknown): void {

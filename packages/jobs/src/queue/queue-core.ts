@@ -75,6 +75,10 @@ export class QueueCore implements JobHome {
     return this.#makeId(this.ports.clock.nowMs());
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** @throws FabricError `STORE_UNAVAILABLE`. */
   checkOpen(): void {
     if (this.#isClosed) throw new FabricError("STORE_UNAVAILABLE", "The job queue was closed", {});
@@ -137,6 +141,8 @@ export class QueueCore implements JobHome {
   }
 
   settled(jobId: string, timeoutMs: number): Promise<void> {
+    // The next look says that it is closed.
+    if (this.#isClosed) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiting = this.#waiting.get(jobId) ?? new Set();
     this.#waiting.set(jobId, waiting);
