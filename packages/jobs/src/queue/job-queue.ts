@@ -236,10 +236,11 @@ export class JobQueue implements AsyncDisposable {
       dryRun = false,
     } = wanted;
     checkMs("olderThanMs", olderThanMs, 0, Number.MAX_SAFE_INTEGER);
-    const gone: string[] = [];
-    for (const status of statuses) {
+    for (const status of statuses)
       if (!JOB_STATUSES.includes(status) || status === "pending" || status === "running")
         throw invalidArgument("statuses", "complete, cancelled, failed or dead", status);
+    const gone: string[] = [];
+    for (const status of new Set(statuses)) {
       for (;;) {
         const ids = await this.#core.committer.write((turn) =>
           purgeEnded(
