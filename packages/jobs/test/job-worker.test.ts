@@ -377,6 +377,40 @@ describe("a worker that is silent", () => {
     expect((await queue.workers()).map((one) => one.id)).toContain(worker.id);
   });
 
+  it("B5: is not given up when it says something between the look that found it silent and the transaction", async () => {
+    const rig = new Rig();
+    // It says nothing by itself.
+    const mute = { keep: () => ({ stamp: () => {}, stop: async () => {} }) };
+    const queue = rig.open({ ...options, defaultRetries: 0 }, mute);
+    const go = gate();
+    const job = await rig.pump(queue.task("t", async () => go.promise).enqueue([]));
+    const worker = queue.runWorker();
+    await rig.pass(10);
+    const lost = (): unknown[] => rig.events.filter(({ type }) => type === "worker-lost");
+    // Who watches asks for the time once it has looked, and before it gives anybody up.
+    const seen = { fromMs: 0, looks: 0, spokenMs: 0, isKnown: false };
+    const monotonicMs = (): number => {
+      const { nowMs } = rig.host;
+      if (seen.looks++ === 0) seen.fromMs = nowMs;
+      if (nowMs - seen.fromMs >= options.leaseMs && seen.spokenMs === 0) {
+        seen.spokenMs = nowMs;
+        void rig.store.transact((tx) => void (seen.isKnown = tx.beat(worker.id, nowMs)));
+      }
+      return nowMs;
+    };
+    const watching = rig.open(options, { monotonicMs });
+    watching.runWorker();
+    await rig.pass(options.leaseMs + 2 * options.pollMs);
+    expect(seen.spokenMs).toBeGreaterThan(0);
+    expect(seen.isKnown).toBe(true);
+    expect(lost()).toEqual([]);
+    // What it says is no more than that: silent again for a TTL, it is given up.
+    await rig.pass(options.leaseMs + options.pollMs);
+    expect(lost()).toEqual([expect.objectContaining({ worker: worker.id })]);
+    expect((await job.refresh())?.status).toBe("dead");
+    go.resolve();
+  });
+
   it("B5: is not given up while it beats, however far the wall clocks jump", async () => {
     const rig = new Rig();
     const queue = rig.open(options);
