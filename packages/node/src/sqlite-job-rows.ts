@@ -23,14 +23,15 @@ export const jobSql: {
   readonly at: string;
   readonly byId: string;
   readonly byKey: string;
-  readonly where: (conditions: string) => string;
+  readonly where: (conditions: string, index?: string) => string;
 } = {
   insert: insertSql,
   save: saveSql,
   at: `SELECT ${columns} FROM jobs WHERE seq = ?`,
   byId: `SELECT ${columns} FROM jobs WHERE id = ?`,
   byKey: `SELECT ${columns} FROM jobs WHERE unique_key = ? AND phase <= 3`,
-  where: (conditions) => `SELECT ${columns} FROM jobs WHERE ${conditions} ORDER BY seq DESC`,
+  where: (conditions, index) =>
+    `SELECT ${columns} FROM jobs ${index === undefined ? "" : `INDEXED BY ${index}`} WHERE ${conditions} ORDER BY seq DESC`,
 };
 
 /** Reads rows, and makes cells of them. Most jobs of a task are told the same: what they are told is read and said once. */

@@ -171,12 +171,14 @@ export class SqliteJobTx implements JobTx {
     const where = ["seq < ?"];
     const values: SQLInputValue[] = [beforeSeq ?? Number.MAX_SAFE_INTEGER];
     if (status !== undefined) where.push(`phase IN (${phasesOf(status).join(", ")})`);
-    // Said so that the index is found that has no others.
-    if (status === "running") where.push("owner IS NOT NULL");
+    // Said so that the index is found that has no others. SQLite would rather read all jobs in their order than sort those that run.
+    const isRunning = status === "running";
+    if (isRunning) where.push("owner IS NOT NULL");
     if (status === "dead" || status === "failed" || status === "cancelled") where.push("phase > 4");
     if (queue !== undefined) values.push((where.push("queue = ?"), queue));
     if (task !== undefined) values.push((where.push("task = ?"), task));
-    const rows = this.#first(limit, jobSql.where(where.join(" AND ")), ...values);
+    const sql = jobSql.where(where.join(" AND "), isRunning ? "jobs_owned" : undefined);
+    const rows = this.#first(limit, sql, ...values);
     return rows.map((row) => this.#cells.jobOf(row));
   }
 

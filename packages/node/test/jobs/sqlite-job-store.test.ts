@@ -2,13 +2,17 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { jobStoreConformance } from "@selvage/jobs";
-import { SqliteDeadLetterStore, SqliteJobStore } from "@selvage/node";
-import { afterAll, describe, expect, it } from "vitest";
+import { jobStoreConformance, PHASES, type JobDraft } from "@selvage/jobs";
+import { JobQueue, SqliteDeadLetterStore, SqliteJobStore } from "@selvage/node";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 
 const folder = mkdtempSync(join(tmpdir(), "selvage-jobs-"));
 let files = 0;
 const newPath = (): string => join(folder, `${files++}.sqlite`);
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const cases = jobStoreConformance({
@@ -104,5 +108,94 @@ describe("SqliteJobStore", () => {
     await expect(told).resolves.toBeUndefined();
     await other.close();
     await store.close();
+  });
+});
+
+function draft(id: string, change: Partial<JobDraft> = {}): JobDraft {
+  return {
+    ...{ id, task: "t", queue: "q", priority: 0, createdMs: 1, metadata: null, notes: null },
+    spec: { timeoutMs: 0, retries: 3, baseMs: 1, factor: 2, maxMs: 3, jitter: "full" },
+    args: { kind: "inline", bytes: Uint8Array.of(1, 2) },
+    ...{ uniqueKey: null, expiresMs: null, phase: PHASES.ready, dueMs: 0, blockers: 0 },
+    ...{ attempts: 0, retriesLeft: 3, epoch: 0, owner: null, isCancelling: false, progress: 0 },
+    ...{ startedMs: null, endedMs: null, because: null, root: null, result: null },
+    ...change,
+  };
+}
+
+describe("Jobs in a SQLite file", () => {
+  it.each([
+    ["running", "jobs_owned"],
+    ["dead", "jobs_failed"],
+    ["failed", "jobs_failed"],
+    ["cancelled", "jobs_failed"],
+  ] as const)(
+    "that are %s are listed by the index %s, however many have completed",
+    async (status, index) => {
+      const path = newPath();
+      const store = new SqliteJobStore(path);
+      const phase = PHASES[status];
+      await store.transact((tx) => {
+        const some = { phase, owner: phase === PHASES.running ? "w" : null, endedMs: 1 };
+        for (let at = 0; at < 20_000; at++)
+          tx.insertJob(
+            draft(`${at}`, at % 9_000 === 1 ? some : { phase: PHASES.complete, endedMs: 1 }),
+          );
+      });
+      const prepare = vi.spyOn(DatabaseSync.prototype, "prepare");
+      const filters = [
+        {},
+        { queue: "q" },
+        { task: "t" },
+        { queue: "q", task: "t" },
+        { beforeSeq: 9_000 },
+      ];
+      for (const filter of filters) {
+        const found = await store.look((tx) => tx.list({ ...filter, status, limit: 10 }));
+        const all = ["18001", "9001", "1"];
+        expect(found.map(({ id }) => id)).toEqual("beforeSeq" in filter ? ["1"] : all);
+      }
+      const asked = prepare.mock.calls
+        .map(([sql]) => sql)
+        .filter((sql) => sql.includes("FROM jobs"));
+      expect(asked).toHaveLength(4);
+      using database = new DatabaseSync(path);
+      for (const sql of asked) {
+        const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all();
+        const reads = plan
+          .map(({ detail }) => String(detail))
+          .filter((one) => one.includes("jobs"));
+        expect(reads).toEqual([expect.stringContaining(` jobs USING INDEX ${index}`)]);
+      }
+      await store.close();
+    },
+  );
+
+  it("are counted as a dry run of a purge says, and purged: 5,000, and what depends on them", async () => {
+    const store = new SqliteJobStore(newPath());
+    await using queue = await JobQueue.open({ store });
+    await store.transact((tx) => {
+      const [over, waits] = [{ phase: PHASES.complete, endedMs: 1 }, { phase: PHASES.blocked }];
+      for (let at = 0; at < 5_000; at++) {
+        const seq = tx.insertJob(draft(`${at}`, over));
+        const child =
+          at % 100 === 0 ? tx.insertJob(draft(`${at} waits`, { ...waits, blockers: 1 })) : 0;
+        const after =
+          at % 100 === 1 ? tx.insertJob(draft(`${at} done`, { ...over, endedMs: 1e15 })) : 0;
+        for (const one of [child, after]) if (one !== 0) tx.addDependency(seq, one);
+      }
+    });
+    const stats = await queue.stats();
+    expect(stats).toMatchObject({ complete: 5_050, pending: 50 });
+    const would = await queue.purge({ olderThanMs: 1_000, dryRun: true });
+    expect([would.length, new Set(would).size]).toEqual([4_950, 4_950]);
+    expect(await queue.stats()).toEqual(stats);
+    expect((await queue.purge({ olderThanMs: 1_000 })).toSorted()).toEqual(would.toSorted());
+    expect(await queue.stats()).toMatchObject({ complete: 100, pending: 50 });
+    const left = await store.look((tx) =>
+      tx.list({ limit: 1_000 }).map(({ id, seq }) => [id, tx.parentsOf(seq).length]),
+    );
+    expect(left.filter(([id]) => `${id}`.endsWith("waits")).every(([, n]) => n === 1)).toBe(true);
+    expect(left.filter(([id]) => `${id}`.endsWith("done")).every(([, n]) => n === 0)).toBe(true);
   });
 });
