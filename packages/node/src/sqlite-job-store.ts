@@ -127,6 +127,8 @@ export class SqliteJobStore implements JobStore {
     this.#watchers.clear();
     this.#watching?.close();
     this.#watching = undefined;
+    clearTimeout(this.#timer);
+    this.#waitMs = 0;
     this.#file.close();
   }
 
@@ -151,14 +153,11 @@ export class SqliteJobStore implements JobStore {
 
   #lookSoon(): void {
     this.#timer = setTimeout(() => {
-      this.#waitMs *= 2;
-      if (this.#watchers.size === 0 || this.#waitMs > hintMs.most) {
-        this.#waitMs = 0;
-        return;
-      }
+      const isLast = this.#watchers.size === 0 || this.#waitMs >= hintMs.most;
+      this.#waitMs = isLast ? 0 : 2 * this.#waitMs;
       // One hint for all that comes at once; the file's own version says whether others were at it.
       if (this.#isChangedByOthers()) for (const told of this.#watchers) told();
-      this.#lookSoon();
+      if (this.#waitMs > 0) this.#lookSoon();
     }, this.#waitMs);
     this.#timer.unref();
   }

@@ -111,6 +111,87 @@ describe("SqliteJobStore", () => {
   });
 });
 
+/** Waits until the host has told of the log. No time passes for the store. */
+async function hinted(): Promise<void> {
+  while (vi.getTimerCount() === 0) await new Promise((resolve) => void setImmediate(resolve));
+}
+
+/** A watched store of which a test has the time: what it waits for comes when the test says so. */
+async function watched() {
+  const path = newPath();
+  const store = new SqliteJobStore(path);
+  const told = { count: 0 };
+  store.watch(() => void told.count++);
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const other = new DatabaseSync(path);
+  // Long enough that some of it reaches the log before the commit: others hear of the log, and see nothing in it.
+  const begin = (): void => {
+    other.exec("PRAGMA cache_size = 1; BEGIN IMMEDIATE");
+    const put = other.prepare("INSERT INTO payloads (leased_until_ms) VALUES (?)");
+    for (let at = 0; at < 20_000; at++) put.run(at);
+  };
+  return { store, other, told, begin };
+}
+
+describe("A watcher of a SQLite file", () => {
+  it("is told of a commit that comes after its hint, though nothing hints at it any more", async () => {
+    const { store, other, told, begin } = await watched();
+    begin();
+    await hinted();
+    // From here on no event of the host comes in between: nothing waits. The first look tells what was there at the start.
+    vi.advanceTimersByTime(1);
+    const before = told.count;
+    vi.advanceTimersByTime(300);
+    expect(told.count).toBe(before);
+    other.exec("COMMIT");
+    vi.advanceTimersByTime(300);
+    expect(told.count).toBe(before + 1);
+    // That was the last look.
+    expect(vi.getTimerCount()).toBe(0);
+    other.close();
+    await store.close();
+  });
+
+  it.each([1, 5, 40, 200, 500])(
+    "is told of a commit that is seen %d ms after its log was written, once",
+    async (ms) => {
+      const { store, other, told, begin } = await watched();
+      begin();
+      await hinted();
+      vi.advanceTimersByTime(ms);
+      const before = told.count;
+      other.exec("COMMIT");
+      vi.advanceTimersByTime(1_000);
+      expect(told.count).toBe(before + 1);
+      other.close();
+      await store.close();
+    },
+  );
+
+  it("is told anew of each commit, and nothing once it has left, or the store is closed", async () => {
+    const { store, other, told } = await watched();
+    const [one, two] = [{ count: 0 }, { count: 0 }];
+    const leave = store.watch(() => void one.count++);
+    store.watch(() => void two.count++);
+    const put = other.prepare("INSERT INTO payloads (leased_until_ms) VALUES (1)");
+    put.run();
+    await hinted();
+    vi.advanceTimersByTime(1_000);
+    leave();
+    put.run();
+    await hinted();
+    vi.advanceTimersByTime(1_000);
+    expect([told.count, one.count, two.count]).toEqual([2, 1, 2]);
+    put.run();
+    await hinted();
+    await store.close();
+    expect(vi.getTimerCount()).toBe(0);
+    vi.advanceTimersByTime(1_000);
+    expect([told.count, one.count, two.count]).toEqual([2, 1, 2]);
+    other.close();
+  });
+});
+
 function draft(id: string, change: Partial<JobDraft> = {}): JobDraft {
   return {
     ...{ id, task: "t", queue: "q", priority: 0, createdMs: 1, metadata: null, notes: null },
