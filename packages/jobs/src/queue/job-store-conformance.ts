@@ -1,6 +1,6 @@
 /** What every {@link JobStore} must do. Ours pass it; so must yours. */
 import { expectCode, expectSame, type StoreConformanceCase } from "@selvage/collections";
-import { PHASES, type JobDraft, type JobRow } from "./job-record.ts";
+import { PHASES, type CronRow, type JobDraft, type JobRow } from "./job-record.ts";
 import type { JobStore, JobTx } from "./job-store.ts";
 
 /** Makes what the cases run on. */
@@ -30,6 +30,17 @@ function draft(given: Partial<JobDraft> = {}): JobDraft {
     ...given,
   };
 }
+
+/** A schedule with options of its task's own. */
+const cron: CronRow = {
+  ...{ name: "c", task: "t", queue: "q", expression: "* * * * *", timeZone: "UTC" },
+  ...{ args: Uint8Array.of(1), nextMs: 60_000, isPaused: false },
+  spec: {
+    ...{ timeoutMs: 1.5, retries: 7, baseMs: 2, factor: 1.25, maxMs: 9, jitter: "none" },
+    delaysMs: [0, 0.5, 1e9],
+  },
+  priority: -2,
+};
 
 function save(tx: JobTx, seq: number, change: Partial<JobRow>): void {
   const row = tx.jobAt(seq) as JobRow;
@@ -393,24 +404,12 @@ const restScenarios: Readonly<Record<string, Scenario>> = {
       ratePerSecond: 0.5,
       rateBurst: 2,
     };
-    const cron = {
-      name: "c",
-      task: "t",
-      queue: "q",
-      expression: "* * * * *",
-      timeZone: "UTC",
-      args: Uint8Array.of(1),
-      nextMs: 60_000,
-      isPaused: false,
-      spec: draft().spec,
-      priority: -2,
-    };
     await store.transact((tx) => {
       tx.putQueue({ ...queue, isPaused: false });
       tx.putQueue(queue);
       tx.putBucket({ name: "b", tokens: 1, atMs: 1 });
       tx.putBucket({ name: "b", tokens: 0.25, atMs: 2 });
-      tx.putCron({ ...cron, nextMs: 1 });
+      tx.putCron({ ...cron, nextMs: 1, priority: 1, spec: draft().spec });
       tx.putCron(cron);
       expectSame("queues", tx.queues(), [queue]);
       expectSame("bucket", tx.bucket("b"), { name: "b", tokens: 0.25, atMs: 2 });
@@ -424,9 +423,13 @@ const restScenarios: Readonly<Record<string, Scenario>> = {
   },
   "another handle finds all of it": async (store, subject) => {
     if (subject.reopen === undefined) return;
-    const seq = await store.transact((tx) => tx.insertJob(draft({ metadata: "m" })));
+    const seq = await store.transact((tx) => {
+      tx.putCron(cron);
+      return tx.insertJob(draft({ metadata: "m" }));
+    });
     const other = await subject.reopen(store);
     try {
+      expectSame("schedule", await other.look((tx) => tx.crons()), [cron]);
       expectSame("job", await other.look((tx) => tx.jobAt(seq)?.metadata), "m");
       await other.transact((tx) => save(tx, seq, { phase: PHASES.running, owner: "w" }));
       expectSame("seen", await store.look((tx) => tx.jobAt(seq)?.owner), "w");

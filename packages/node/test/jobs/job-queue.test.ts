@@ -229,6 +229,58 @@ describe("schedules", () => {
   });
 });
 
+describe("a schedule's job", () => {
+  it("has the options of the task as it was declared where the schedule was set, also after a restart", async () => {
+    const path = newPath();
+    let nowMs = Date.UTC(2026, 0, 1, 0, 0, 30);
+    // Time passes by being asked for.
+    const clock = { nowMs: () => nowMs++ };
+    const backoff = { baseMs: 3, factor: 5, maxMs: 70, jitter: "none", delaysMs: [1, 2] } as const;
+    const before = await JobQueue.open({ path }, { clock });
+    await before
+      .task("t", { timeoutMs: 1_234, retries: 2, backoff, priority: 4, queue: "night" }, () => 1)
+      .cron("*/10 * * * *", { name: "ten" });
+    await before.close();
+    const store = new SqliteJobStore(path);
+    const queue = await JobQueue.open({ store, defaultRetries: 9, pollMs: 20 }, { clock });
+    opened.push(queue);
+    queue.task("t", { timeoutMs: 9_999, retries: 0, priority: -1, queue: "day" }, () => {
+      throw new Error("no luck");
+    });
+    nowMs = Date.UTC(2026, 0, 1, 0, 10);
+    const fired = Promise.withResolvers<string>();
+    queue.onEvent((event) => void (event.type === "enqueued" && fired.resolve(event.jobId)));
+    queue.runWorker({ queues: ["night"] });
+    const id = await fired.promise;
+    const job = await store.look((tx) => tx.jobById(id));
+    expect(job).toMatchObject({ queue: "night", priority: 4, task: "t" });
+    expect(job?.spec).toEqual({ timeoutMs: 1_234, retries: 2, ...backoff });
+    const found = await queue.getJob(id);
+    await expect(found?.result()).rejects.toMatchObject({ code: "EXHAUSTED" });
+    expect(found?.attempts).toBe(3);
+  });
+
+  it("of a file of an older version has what was the default then", async () => {
+    const path = newPath();
+    await (await open(path)).close();
+    {
+      using database = new DatabaseSync(path);
+      database.exec(`DROP INDEX jobs_failed; ALTER TABLE crons DROP COLUMN spec;
+        ALTER TABLE crons DROP COLUMN priority; PRAGMA user_version = 2;
+        INSERT INTO crons VALUES ('old', 't', 'default', '*/10 * * * *', 'UTC', x'00', 1, 0)`);
+    }
+    const queue = await open(path, { pollMs: 20, defaultRetries: 9 });
+    const old = { timeoutMs: 300_000, retries: 3, baseMs: 1_000, factor: 2, maxMs: 300_000 };
+    const spec = { ...old, jitter: "full" };
+    expect(await queue.crons()).toMatchObject([{ name: "old", nextMs: 1, priority: 0, spec }]);
+    const fired = Promise.withResolvers<string>();
+    queue.onEvent((event) => void (event.type === "enqueued" && fired.resolve(event.jobId)));
+    queue.runWorker();
+    expect(await queue.getJob(await fired.promise)).toMatchObject({ taskName: "t", priority: 0 });
+    expect(await queue.crons()).toMatchObject([{ name: "old", priority: 0, spec }]);
+  });
+});
+
 describe("a file", () => {
   it("that another process has locked says so, loses nothing, and is served again", async () => {
     const path = newPath();
