@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { from, NonRetryableError, type JobContext, type StandardSchema } from "@selvage/jobs";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { gate, Rig } from "./queue-rig.ts";
@@ -409,5 +411,57 @@ describe("events", () => {
     ]);
     expect(warned.length).toBeGreaterThan(0);
     await expect(queue.getJob(job.id)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  });
+
+  it("are gathered no more by a feed whose reader has left, read or unread", async () => {
+    const rig = new Rig();
+    const queue = rig.open();
+    const over = { value: undefined, done: true };
+    const read = queue.events();
+    const thrown = queue.events();
+    const unread = queue.events();
+    const waiting = queue.events();
+    const stays = queue.events();
+    await rig.pump(Promise.all([queue.enqueue("t", []), queue.enqueue("t", [])]));
+    for await (const event of read) {
+      expect(event).toMatchObject({ type: "enqueued" });
+      break;
+    }
+    const throwing = (async () => {
+      for await (const event of thrown) throw new Error(`no more than ${JSON.stringify(event)}`);
+    })();
+    await expect(throwing).rejects.toThrow("no more than");
+    expect(await unread.return?.()).toEqual(over);
+    await waiting.next();
+    await waiting.next();
+    const next = waiting.next();
+    expect(await waiting.return?.()).toEqual(over);
+    expect(await next).toEqual(over);
+    await rig.pump(queue.enqueue("t", []));
+    for (const feed of [read, thrown, unread, waiting]) expect(await feed.next()).toEqual(over);
+    await rig.pump(queue.close());
+    const types: string[] = [];
+    for await (const { type } of stays) types.push(type);
+    expect(types).toEqual(["enqueued", "enqueued", "enqueued"]);
+  });
+
+  it("hold no feed in memory whose reader has left", async () => {
+    const rig = new Rig();
+    const queue = rig.open();
+    // In a function of its own: nothing of it stays on the stack.
+    const leave = async (): Promise<readonly WeakRef<object>[]> => {
+      const feeds = Array.from({ length: 20 }, () => queue.events());
+      for (const feed of feeds) await feed.return?.();
+      return feeds.map((feed) => new WeakRef(feed));
+    };
+    const kept = queue.events();
+    const left = await leave();
+    await rig.pump(queue.enqueue("t", []));
+    await rig.pass(10);
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    collect();
+    expect(left.filter((feed) => feed.deref() !== undefined)).toEqual([]);
+    expect((await kept.next()).value).toMatchObject({ type: "enqueued" });
   });
 });
