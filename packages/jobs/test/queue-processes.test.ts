@@ -1,5 +1,5 @@
 /** Mistakes that several worker processes on one machine have shown, each as its smallest story. */
-import type { ClaimKeeper } from "@selvage/jobs";
+import { MemoryJobStore, type ClaimKeeper } from "@selvage/jobs";
 import { describe, expect, it } from "vitest";
 import { gate, Rig } from "./queue-rig.ts";
 
@@ -87,6 +87,29 @@ describe("a worker whose keeper takes longer than the TTL to start", () => {
     // This keeper says nothing.
     await rig.pass(2_000);
     expect(rig.events.filter(({ type }) => type === "worker-lost")).not.toEqual([]);
+  });
+
+  it("B5: is kept by its keeper alone also where that is ready before the store knows the worker", async () => {
+    const inner = new MemoryJobStore();
+    const rig: Rig = new Rig({
+      transact: async (work) => {
+        await rig.host.later(100);
+        return inner.transact(work);
+      },
+      look: (work) => inner.look(work),
+      watch: (onChange) => inner.watch(onChange),
+      close: () => inner.close(),
+    });
+    const { keep, gates } = slowKeepers();
+    const quick = rig.open(options, { keep });
+    quick.runWorker();
+    gates[0]?.resolve();
+    await rig.pass(2_000);
+    const beats = await inner.look((tx) => tx.workers().map((worker) => worker.beats));
+    // This keeper says nothing, and nobody in its place.
+    expect(beats).toEqual([0]);
+    await rig.pump(quick.close());
+    expect(rig.host.alarms).toBe(0);
   });
 
   it("and that is stopped while it begins anew leaves nothing behind", async () => {

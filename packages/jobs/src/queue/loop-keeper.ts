@@ -20,6 +20,8 @@ function loopKeeper(core: QueueCore): (store: JobStore, keeping: Keeping) => Cla
     return {
       stamp: () => {},
       begin() {
+        // Stopped before: another one was ready sooner than the store knew the worker.
+        if (isStopped) return;
         cancel = core.ports.timer.every(beatMs, () => {
           said = beat();
         });
