@@ -103,6 +103,8 @@ describe("a worker whose keeper takes longer than the TTL to start", () => {
     const { keep, gates } = slowKeepers();
     const quick = rig.open(options, { keep });
     quick.runWorker();
+    await rig.pass(10);
+    expect(gates).toHaveLength(1);
     gates[0]?.resolve();
     await rig.pass(2_000);
     const beats = await inner.look((tx) => tx.workers().map((worker) => worker.beats));
