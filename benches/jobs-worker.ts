@@ -403,10 +403,9 @@ const fdatasync: Side = async (_jobs, samples) => {
 const warmRuns = 8;
 
 function warm(side: Side): Side {
-  let isWarm = false;
+  let left = warmRuns;
   return async (jobs, samples) => {
-    for (let run = 0; !isWarm && run < warmRuns; run++) await side(jobs, samples);
-    isWarm = true;
+    while (left-- > 0) await side(jobs, samples);
     return side(jobs, samples);
   };
 }
