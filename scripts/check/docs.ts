@@ -1,4 +1,5 @@
-// Runs every `ts run` block of the pages and every `@example` of the docstrings, each as a program of its own.
+// Runs every `ts run` block of the pages and every `@example` of the docstrings: some in one process, as starting one costs more than
+// most blocks do. Where that fails, each of them is run as a program of its own.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,6 +9,10 @@ import { report, type Finding } from "../findings.ts";
 import { docstringBlocks, pageBlocks, type DocBlock, type Extraction } from "./doc-blocks.ts";
 
 const BLOCK_MS_MAX = 60_000;
+/** Blocks of one process. */
+const AT_ONCE = 8;
+/** What the process of several says behind the last of them: one that a block ends does not get there. */
+const ALL_RAN = "every block has run";
 // Under the root, so that the blocks import the packages as any program of this repository does.
 const FOLDER = join(ROOT, ".cache", "docs");
 
@@ -28,26 +33,45 @@ function write({ file, line, code }: DocBlock): string {
   return program;
 }
 
+async function start(program: string, blocks: number): Promise<{ code: number; output: string }> {
+  return command(["node", "--conditions=@selvage/source", "--expose-gc", program], {
+    timeoutMs: blocks * BLOCK_MS_MAX,
+  });
+}
+
 async function run(block: DocBlock): Promise<Finding | undefined> {
   const program = write(block);
-  const { code, output } = await command(
-    ["node", "--conditions=@selvage/source", "--expose-gc", program],
-    { timeoutMs: BLOCK_MS_MAX },
-  );
+  const { code, output } = await start(program, 1);
   if (code === 0) return undefined;
   const told = output.replaceAll(`file://${program}`, block.file).replaceAll(program, block.file);
   const failing = new RegExp(`${RegExp.escape(block.file)}:(\\d+)`).exec(told)?.[1];
   return { file: block.file, line: Number(failing ?? block.line), message: `fails:\n${told}` };
 }
 
-/** Runs the blocks, a few at a time, in order. */
+/** Runs some blocks, one after the other, in one process. */
+async function runTogether(blocks: readonly DocBlock[], name: string): Promise<Finding[]> {
+  const imports = blocks.map((block) => `await import(${JSON.stringify(write(block))});\n`);
+  const program = join(FOLDER, `${name}.ts`);
+  writeFileSync(program, `${imports.join("")}console.log(${JSON.stringify(ALL_RAN)});\n`);
+  const { code, output } = await start(program, blocks.length);
+  if (code === 0 && output.includes(ALL_RAN)) return [];
+  const alone: Finding[] = [];
+  for (const block of blocks) alone.push(...[(await run(block)) ?? []].flat());
+  if (alone.length > 0) return alone;
+  const [first] = blocks;
+  const files = blocks.map(({ file, line }) => `${file}:${line}`).join(", ");
+  return [{ file: first?.file ?? "", message: `fails beside ${files}:\n${output}` }];
+}
+
+/** Runs all blocks, a few processes at a time, in order. */
 async function runAll(blocks: readonly DocBlock[]): Promise<Finding[]> {
   const findings: Finding[] = [];
-  const waiting = blocks.values();
+  let begun = 0;
   const runner = async (): Promise<void> => {
-    for (const block of waiting) {
-      const finding = await run(block);
-      if (finding !== undefined) findings.push(finding);
+    while (begun < blocks.length) {
+      const from = begun;
+      begun += AT_ONCE;
+      findings.push(...(await runTogether(blocks.slice(from, begun), `from-${from}`)));
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, runner));

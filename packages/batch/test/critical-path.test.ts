@@ -138,6 +138,17 @@ describe("criticalPath()", () => {
     expect(ready.slackMs.get("b")).toBe(70);
   });
 
+  it("has the last task also where it took no time that the clock has seen", () => {
+    const plan = planOf([idle("a"), idle("b"), idle("c")], [["a", "b"]]);
+    const whole = criticalPath(plan, [at("a", 0, 10), at("b", 10, 10), at("c", 0, 5)]);
+    expect(whole.steps.map(({ name }) => name)).toEqual(["a", "b"]);
+    const all = criticalPath(
+      plan,
+      ["a", "b", "c"].map((name) => at(name, 7, 7)),
+    );
+    expect(all.steps.map(({ name }) => name)).toEqual(["a", "b"]);
+  });
+
   it("leaves out what never started, and is empty where nothing did", () => {
     const never = { startedAtMs: undefined, endedAtMs: undefined };
     const path = criticalPath(diamond, [

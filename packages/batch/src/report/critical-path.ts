@@ -125,7 +125,10 @@ function firstStart(some: Iterable<Timed>): number {
   return firstMs;
 }
 
-/** The one that ended last; of several, the one that took longest, and then the first of the plan. */
+/**
+ * The one that ended last. Of several the one of the last wave, which may have followed another and taken no time that the clock has
+ * seen; then the one that took longest, and then the first of the plan.
+ */
 function latest(some: Iterable<Timed>): Timed | undefined {
   let found: Timed | undefined;
   for (const one of some) if (found === undefined || isLater(one, found)) found = one;
@@ -134,6 +137,7 @@ function latest(some: Iterable<Timed>): Timed | undefined {
 
 function isLater(one: Timed, other: Timed): boolean {
   if (one.toMs !== other.toMs) return one.toMs > other.toMs;
+  if (one.task.wave !== other.task.wave) return one.task.wave > other.task.wave;
   if (one.fromMs !== other.fromMs) return one.fromMs < other.fromMs;
   return one.order < other.order;
 }
