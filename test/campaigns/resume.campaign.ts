@@ -388,7 +388,8 @@ async function serve(world: World, node: SimNode, fabric: Fabric, held: Held): P
     const isDone = await life.run();
     if (isDone) {
       const { runId } = book;
-      book.next(random.chance(1, 3));
+      // Where the store was closed before it was cleared, the same id would find it again.
+      book.next(random.chance(1, 3) && !life.isStoreOver);
       if (book.runId !== runId) done.set(runId, fabric.nowMs() + sizes.checkpointTtlMs);
       held.runs++;
       node.record("resume.done", { run: runId });
@@ -431,7 +432,10 @@ async function program(node: SimNode, world: World, held: Held): Promise<void> {
   node.disks.setCondition({ slowMs: sizes.diskMs });
   while (held.runs < sizes.runsMost) {
     try {
-      const shape = { memoryBytes: spill ? 32_768 : 131_072, blocks, blockLeases: 128, tickMs };
+      // One for each output in the checkpoint, and one for each that is spilled.
+      const many = sizes.tasks.reduce((sum, { outputs }) => sum + outputs, 0) > 48;
+      const blockLeases = many ? 512 : 128;
+      const shape = { memoryBytes: spill ? 32_768 : 131_072, blocks, blockLeases, tickMs };
       const options = { ...shape, maxLeases: 512, blockFile: "blocks" };
       const fabric = world.fabric(node, options, { disk: tellingDisk(node) });
       try {
