@@ -222,6 +222,28 @@ describe("RelocatableQueueEdge", () => {
     expect(await stage.until(edge.send(itemOf(0), { timeoutMs: 5 }))).toBe(false);
   });
 
+  it("nor behind another send; and those that still wait keep their order", async () => {
+    const stage = await Stage.open();
+    const { edge } = await openWriter(stage, shape);
+    let pushed = 0;
+    while (edge.push(itemOf(pushed))) pushed++;
+    const atMs = stage.nowMs;
+    const first = edge.send(itemOf(pushed));
+    const second = edge.send(itemOf(99), { timeoutMs: 45 });
+    const third = edge.send(itemOf(pushed + 1));
+    expect(await stage.until(second.then((done) => [done, stage.nowMs - atMs]))).toEqual([
+      false,
+      45,
+    ]);
+    const fourth = edge.send(itemOf(pushed + 2));
+    const consumer = await openReader(stage);
+    expect(await readAll(stage, consumer)).toEqual(
+      Array.from({ length: pushed + 3 }, (_, number) => number),
+    );
+    expect(await stage.until(Promise.all([first, third, fourth]))).toEqual([true, true, true]);
+    expect(edge.push(itemOf(pushed + 3))).toBe(true);
+  });
+
   it("nor where its ring is over and no other ever follows", async () => {
     const stage = await Stage.open();
     const { edge, lease } = await openWriter(stage, shape);

@@ -1,6 +1,6 @@
 /** How an end of an edge waits for its ring, and what it says when none comes. */
 import type { FabricQueue } from "@selvage/collections";
-import { FabricError, invalidArgument, type AbortSignalLike } from "@selvage/fabric";
+import { FabricError, invalidArgument, type AbortSignalLike, type Timer } from "@selvage/fabric";
 import { sleep, type EdgeFabric, type EdgeHome } from "./edge-home.ts";
 import type { EdgeClock, EdgeMover } from "./edge-mover.ts";
 
@@ -35,6 +35,37 @@ export async function waitFor<R>(
     const leftMs = untilMs - clock.nowMs();
     if (leftMs <= 0) return undefined;
     await soon(Math.min(leftMs, BELL_MS_MAX));
+  }
+}
+
+/** Whoever waits behind another one's call. */
+export class Turn {
+  readonly #timer: Timer;
+  #hasCome = false;
+  #wake: () => void = () => {};
+
+  constructor(before: Promise<unknown> | undefined, timer: Timer) {
+    this.#timer = timer;
+    this.#hasCome = before === undefined;
+    void before?.then(() => {
+      this.#hasCome = true;
+      this.#wake();
+    });
+  }
+
+  get hasCome(): boolean {
+    return this.#hasCome;
+  }
+
+  /** Resolves when it has come, after `ms` in any case. */
+  soon(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#timer.after(ms, resolve);
+      this.#wake = () => {
+        cancel();
+        resolve();
+      };
+    });
   }
 }
 

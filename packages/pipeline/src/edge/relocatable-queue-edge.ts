@@ -36,7 +36,7 @@ import {
   resolveOf,
 } from "./edge-options.ts";
 import { EdgeReceiver } from "./edge-receiver.ts";
-import { EdgeWaits, findRing, waitFor, type EdgeWaitOptions } from "./edge-waits.ts";
+import { EdgeWaits, Turn, findRing, waitFor, type EdgeWaitOptions } from "./edge-waits.ts";
 import { EdgeSender, firstOf } from "./edge-sender.ts";
 
 /**
@@ -174,23 +174,26 @@ export class RelocatableQueueEdge<T = Uint8Array> implements Disposable {
 
   /** As `push`, waiting for room, and while the edge moves. False when the time was up. One at a time: others wait for it. */
   async send(value: T, options: EdgeWaitOptions = {}): Promise<boolean> {
-    if (this.#sending === undefined && this.push(value)) return true;
     const before = this.#sending;
-    const mine = (async () => {
-      await before;
-      return waitFor(
-        this.#clock,
-        () => this.push(value) || undefined,
-        options,
-        (ms) => this.#waits.room(ms),
-      );
-    })();
-    const settled = mine.catch(() => {});
+    if (before === undefined && this.push(value)) return true;
+    const turn = new Turn(before, this.#clock.timer);
+    const mine = waitFor(
+      this.#clock,
+      () => (turn.hasCome && this.push(value)) || undefined,
+      options,
+      (ms) => (turn.hasCome ? this.#waits.room(ms) : turn.soon(ms)),
+    );
+    // Whoever comes behind waits for those before as well: one that has given up lets nobody past them.
+    const settled = Promise.all([before, mine.catch(() => {})]).then(() => {});
     this.#sending = settled;
+    const leave = (): void => {
+      if (this.#sending === settled) this.#sending = undefined;
+    };
     try {
       return (await mine) ?? false;
     } finally {
-      if (this.#sending === settled) this.#sending = undefined;
+      if (turn.hasCome) leave();
+      else void settled.then(leave);
     }
   }
 
