@@ -59,8 +59,8 @@ async function runTogether(blocks: readonly DocBlock[], name: string): Promise<F
   for (const block of blocks) alone.push(...[(await run(block)) ?? []].flat());
   if (alone.length > 0) return alone;
   const [first] = blocks;
-  const files = blocks.map(({ file, line }) => `${file}:${line}`).join(", ");
-  return [{ file: first?.file ?? "", message: `fails beside ${files}:\n${output}` }];
+  const places = blocks.map(({ file, line }) => `${file}:${line}`).join(", ");
+  return [{ file: first?.file ?? "", message: `fails beside ${places}:\n${output}` }];
 }
 
 /** Runs all blocks, a few processes at a time, in order. */
