@@ -11,7 +11,7 @@ const SOURCE_ONLY = [
   "packages/{fabric,fence,leasekit,collections,batch,jobs,pipeline,sim}/test/**",
   // Files, processes and values: no other code than from sources.
   "packages/cli/test/{doctor,jobs,leases,program,run}.test.ts",
-  "packages/node/test/{block-file*,careless,checkpoints,dead-letters,executor,fabric,handoff,live-view,memory-*,msgpack-*,run-tasks,spill,stage-frames,staged-pipeline,system-clock}.test.ts",
+  "packages/node/test/{block-file*,careless,checkpoints,dead-letters,encoded-data,executor,executor-threads,fabric,handoff,live-view,memory-*,msgpack-*,resume,run-tasks,spill,stage-frames,staged-pipeline,system-clock}.test.ts",
   "packages/node/test/jobs/{known-jobs,sqlite-job-store}.test.ts",
 ];
 const HOUR_MS = 3_600_000;
