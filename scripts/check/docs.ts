@@ -9,8 +9,8 @@ import { report, type Finding } from "../findings.ts";
 import { docstringBlocks, pageBlocks, type DocBlock, type Extraction } from "./doc-blocks.ts";
 
 const BLOCK_MS_MAX = 60_000;
-/** Blocks of one process. */
-const AT_ONCE = 8;
+/** Blocks that share a process. */
+const TOGETHER = 8;
 /** What the process of several says behind the last of them: one that a block ends does not get there. */
 const ALL_RAN = "every block has run";
 // Under the root, so that the blocks import the packages as any program of this repository does.
@@ -56,7 +56,10 @@ async function runTogether(blocks: readonly DocBlock[], name: string): Promise<F
   const { code, output } = await start(program, blocks.length);
   if (code === 0 && output.includes(ALL_RAN)) return [];
   const alone: Finding[] = [];
-  for (const block of blocks) alone.push(...[(await run(block)) ?? []].flat());
+  for (const block of blocks) {
+    const finding = await run(block);
+    if (finding !== undefined) alone.push(finding);
+  }
   if (alone.length > 0) return alone;
   const [first] = blocks;
   const places = blocks.map(({ file, line }) => `${file}:${line}`).join(", ");
@@ -70,7 +73,7 @@ async function runAll(blocks: readonly DocBlock[]): Promise<Finding[]> {
   const runner = async (): Promise<void> => {
     while (begun < blocks.length) {
       const from = begun;
-      begun += AT_ONCE;
+      begun += TOGETHER;
       findings.push(...(await runTogether(blocks.slice(from, begun), `from-${from}`)));
     }
   };

@@ -16,9 +16,9 @@ const openAuto = (): Fabric => Fabric.open({ memoryBytes: 1 << 20, blocks: 0, ma
 
 describe("threads at a queue", { timeout: 120_000 }, () => {
   it("R1, R2, R4: a producer is ended anywhere, and a successor goes on", async () => {
-    const { byLife, torn } = await producerDeathRounds(24);
-    expect(Object.values(byLife)).toEqual([6, 6, 6, 6]);
-    expect(torn).toBeGreaterThanOrEqual(6);
+    const { byLife, torn } = await producerDeathRounds(36);
+    expect(Object.values(byLife)).toEqual([9, 9, 9, 9]);
+    expect(torn).toBeGreaterThanOrEqual(9);
   });
 
   it("R1: a consumer is ended anywhere, and a successor goes on", async () => {

@@ -75,6 +75,17 @@ describe("a worker whose keeper takes longer than the TTL to start", () => {
     gates[0]?.resolve();
   });
 
+  it("B5: is kept by its loop where its keeper cannot be started", async () => {
+    const rig = new Rig();
+    const { keep, gates } = slowKeepers();
+    rig.open(options, { keep }).runWorker();
+    await rig.pass(50);
+    gates[0]?.reject(new Error("no thread"));
+    rig.open(options).runWorker();
+    await rig.pass(5_000);
+    expect(rig.events.filter(({ type }) => type === "worker-lost")).toEqual([]);
+  });
+
   it("B5: is kept by its keeper alone once that is ready", async () => {
     const rig = new Rig();
     const { keep, gates } = slowKeepers();

@@ -222,7 +222,7 @@ describe("RelocatableQueueEdge", () => {
     expect(await stage.until(edge.send(itemOf(0), { timeoutMs: 5 }))).toBe(false);
   });
 
-  it("nor behind another send; and those that still wait keep their order", async () => {
+  it("waits no longer behind another send either, and those that still wait keep their order", async () => {
     const stage = await Stage.open();
     const { edge } = await openWriter(stage, shape);
     let pushed = 0;
@@ -244,7 +244,7 @@ describe("RelocatableQueueEdge", () => {
     expect(edge.push(itemOf(pushed + 3))).toBe(true);
   });
 
-  it("nor where its ring is over and no other ever follows", async () => {
+  it("waits no longer where its ring is over and no other ever follows", async () => {
     const stage = await Stage.open();
     const { edge, lease } = await openWriter(stage, shape);
     const consumer = await openReader(stage);
@@ -267,7 +267,7 @@ describe("RelocatableQueueEdge", () => {
     expect(await stage.until(cancelled)).toBe("enough");
   });
 
-  it("nor while no memory comes for the next ring", async () => {
+  it("waits no longer while no memory comes for the next ring", async () => {
     const stage = await Stage.open(4_096);
     const { edge, lease } = await openWriter(stage, shape, { retry: 1_000 });
     lease.release();

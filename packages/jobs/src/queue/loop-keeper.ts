@@ -46,7 +46,11 @@ export function startKeeper(core: QueueCore, keeping: Keeping): ClaimKeeper {
   const { ready } = keeper;
   if (ready === undefined) return keeper;
   const meanwhile = loopKeeper(core)(store, keeping);
-  void ready.then(() => meanwhile.stop());
+  // One that never will be leaves it to the loop.
+  void ready.then(
+    () => meanwhile.stop(),
+    () => {},
+  );
   return {
     begin() {
       keeper.begin?.();
