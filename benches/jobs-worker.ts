@@ -411,24 +411,13 @@ function warm(side: Side): Side {
 }
 
 const sides: Readonly<Record<string, Side>> = {
-  ...{
-    many: warm(many),
-    cold: many,
-    singles: warm(singles),
-    batches,
-    flexiqBatchesOnly,
-    latency,
-    latencyFar,
-    latencyFlexiq,
-    blocked,
-  },
-  ...{
-    graphs,
-    plain,
-    durableMany: warm(durableMany),
-    durableSingly: warm(durableSingly),
-    fdatasync,
-  },
+  cold: many,
+  many: warm(many),
+  singles: warm(singles),
+  durableMany: warm(durableMany),
+  durableSingly: warm(durableSingly),
+  ...{ batches, flexiqBatchesOnly, latency, latencyFar, latencyFlexiq, blocked },
+  ...{ graphs, plain, fdatasync },
   ...Object.fromEntries(
     Object.entries(peerSettings).map(([name, setting]) => [name, peer(name, setting)]),
   ),
